@@ -1,0 +1,5 @@
+//! Consensus rules of podl: types, codec, state, fork choice, finality. Pure: no clock, no IO, no async.
+
+#![forbid(unsafe_code)]
+
+pub mod workload;

@@ -1,0 +1,1 @@
+//! The workload: search space, FPGA cost, integer models, training and search.

@@ -1,0 +1,1 @@
+//! Mempool of a podl node as a pure state machine.

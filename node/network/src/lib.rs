@@ -1,0 +1,1 @@
+//! libp2p network of a podl node.

@@ -1,0 +1,1 @@
+//! JSON-RPC types, server and client of a podl node.

@@ -1,0 +1,1 @@
+//! The podl node: command line, service wiring, adapters.

@@ -1,0 +1,1 @@
+//! RocksDB storage of a podl node.

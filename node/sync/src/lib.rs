@@ -1,0 +1,1 @@
+//! Sync of a podl node as a pure state machine.

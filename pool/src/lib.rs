@@ -1,0 +1,1 @@
+//! The mining pool: partition, leases, shares and pay as pure state machines.

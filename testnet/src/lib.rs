@@ -1,0 +1,1 @@
+//! Simulator on virtual time, process networks and fault scenarios.
