@@ -2,4 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod codec;
+pub mod hash;
+pub mod signed;
+pub mod state;
+pub mod types;
 pub mod workload;
