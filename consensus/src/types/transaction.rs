@@ -98,7 +98,7 @@ pub enum Evidence {
     /// Two different closings on one parent.
     Closings(Signed<Closing>, Signed<Closing>),
     /// Two blocks on one parent.
-    Blocks(SignedHeader, SignedHeader),
+    Blocks(Box<(SignedHeader, SignedHeader)>),
 }
 
 /// One account's order to the chain.

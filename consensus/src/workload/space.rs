@@ -213,7 +213,7 @@ impl Space {
         self.shape_settings() * pairs(&self.act_int, &self.act_frac) * pairs(&self.weight_int, &self.weight_frac)
     }
 
-    /// Number of networks in the space; `u128::MAX` if there are more.
+    /// Number of networks in the space; `u128::MAX` if there are more (the full space from 6 layers on).
     pub fn cardinality(&self) -> u128 {
         self.settings_per_layer().saturating_pow(self.conv_layers.into())
     }
