@@ -9,12 +9,11 @@ mod network;
 mod port;
 mod presets;
 mod space;
+mod task;
 
 pub use architecture::{Architecture, ConvLayer, DenseConfig, FixedPoint, InputShape};
-pub use network::{ConvShape, DenseShape, Network, NetworkError, Span};
+pub use network::{ConvShape, DenseShape, INPUT_BITS, Network, NetworkError, Span};
 pub use port::{ModelFacts, WorkError, WorkVerifier};
 pub use presets::PRESET_NAMES;
 pub use space::{Space, SpaceError};
-
-mod task;
 pub use task::{Bounds, Workload, WorkloadError, WorkloadVersions};
