@@ -1,0 +1,52 @@
+# podl: `make testnet` runs a local network, `make test` runs everything CI runs. Both set the machine up themselves.
+
+CARGO      ?= cargo
+BLOCKS     ?= 0
+DATASET    ?= builtin
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+PODL       := $(TARGET_DIR)/release/podl
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build testnet test fmt lint direction deny unit doc network clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing to build (Debian/Ubuntu), or say what to install
+	@bash scripts/setup.sh
+
+build: setup ## build the podl program
+	$(CARGO) build --release --locked --workspace --bins
+
+testnet: build ## run a local network; BLOCKS=n stops after n blocks, DATASET=cifar10:DIR publishes that
+	$(PODL) testnet up --nodes 4 --miners 3 --blocks $(BLOCKS) --dataset $(DATASET)
+
+test: setup fmt lint direction deny unit doc network ## everything CI runs
+
+fmt:
+	$(CARGO) fmt --all --check
+
+# All in the release profile: RocksDB is then built once for work, tests, lints and runs.
+lint: setup
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+
+direction: setup
+	@bash scripts/check-direction.sh
+
+deny: ## licences, bans and sources of all dependencies
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
+	else echo "deny: skipped, cargo-deny is not installed ('cargo install cargo-deny' brings it)"; fi
+
+unit: setup
+	@if command -v cargo-nextest >/dev/null; then $(CARGO) nextest run --release --locked --workspace; \
+	else echo "unit: cargo-nextest is not installed, using cargo test"; $(CARGO) test --release --locked --workspace --lib --bins --tests; fi
+
+doc: setup
+	$(CARGO) test --release --locked --workspace --doc
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps --quiet
+
+network: build ## a short real network of separate processes
+	$(PODL) testnet up --nodes 4 --miners 3 --blocks 3 --json
+
+clean:
+	$(CARGO) clean
