@@ -1,1 +1,13 @@
 //! The workload: search space, FPGA cost, integer models, training and search.
+//!
+//! Everything outside `train` and `search` is integers only and consensus-critical; [`Verifier`] is what full nodes
+//! judge models with. Plain types (space, architecture, network shapes) live in `podl_consensus::workload`.
+
+#![forbid(unsafe_code)]
+
+pub mod cost;
+
+#[cfg(feature = "train")]
+pub mod search;
+#[cfg(feature = "train")]
+pub mod train;

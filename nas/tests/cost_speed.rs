@@ -1,0 +1,55 @@
+//! The cost model stays quick on the widest networks that caps allow: every full node runs it on strangers' models.
+
+use std::time::Instant;
+
+use podl_consensus::workload::{Architecture, Bounds, ConvLayer, FixedPoint, InputShape};
+use podl_nas::cost::{self, CostModel};
+
+/// A small linear congruential generator: the test only needs variety.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+
+    fn byte(&mut self, low: u64, high: u64) -> u8 {
+        u8::try_from(low + self.below(high - low + 1)).unwrap()
+    }
+}
+
+fn widest(draw: &mut Draw) -> Architecture {
+    let layers = (0..16).map(|_| ConvLayer {
+        kernel: [draw.byte(1, 11), draw.byte(1, 11)],
+        filters: u16::try_from(400 + draw.below(113)).unwrap(),
+        stride: [draw.byte(1, 2), 1],
+        pool: draw.byte(1, 2),
+        act: FixedPoint::new(draw.byte(1, 7), draw.byte(0, 7)),
+        weight: FixedPoint::new(draw.byte(1, 7), draw.byte(0, 7)),
+    });
+    Architecture { layers: layers.collect() }
+}
+
+#[test]
+fn widest_networks_take_milliseconds() {
+    let mut draw = Draw(7);
+    let mut slowest = std::time::Duration::ZERO;
+    let mut feasible = 0;
+    for _ in 0..200 {
+        let architecture = widest(&mut draw);
+        let bounds = Bounds { lut: 1 << (12 + draw.below(28)), throughput: 1 + draw.below(50) };
+        let input = InputShape { channels: 4, height: 64, width: 64 };
+        let start = Instant::now();
+        let cost = cost::evaluate(CostModel::Corrected, &architecture, input, bounds).unwrap();
+        slowest = slowest.max(start.elapsed());
+        if let Some(cost) = cost {
+            feasible += 1;
+            assert!(cost.lut <= bounds.lut && cost.is_faster_than(bounds.throughput));
+        }
+    }
+    assert!(feasible > 20, "only {feasible} of 200 feasible: the test does not reach the mapping");
+    eprintln!("slowest of 200: {slowest:?}, {feasible} feasible");
+    // Far above what is seen (a few milliseconds), far below what would stall a node.
+    assert!(slowest.as_millis() < 500, "{slowest:?}");
+}
