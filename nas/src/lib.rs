@@ -5,7 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod artefact;
 pub mod cost;
+#[cfg(test)]
+pub(crate) mod testing;
 
 #[cfg(feature = "train")]
 pub mod search;
