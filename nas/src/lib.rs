@@ -7,6 +7,7 @@
 
 pub mod artefact;
 pub mod cost;
+pub mod data;
 #[cfg(test)]
 pub(crate) mod testing;
 
