@@ -8,10 +8,14 @@
 pub mod artefact;
 pub mod cost;
 pub mod data;
+pub mod engine;
 #[cfg(test)]
 pub(crate) mod testing;
+mod verifier;
 
 #[cfg(feature = "train")]
 pub mod search;
 #[cfg(feature = "train")]
 pub mod train;
+
+pub use verifier::Verifier;

@@ -51,7 +51,11 @@ pub(crate) fn model_of(network: Network, seed: u64) -> Model {
         let (low, high) = format.signed_range();
         let span = (high - low + 1).cast_unsigned();
         let value = |raw: u64| {
-            if seed % 4 == 0 { if raw % 2 == 0 { low } else { high } } else { low + (raw % span).cast_signed() }
+            if seed.is_multiple_of(4) {
+                if raw.is_multiple_of(2) { low } else { high }
+            } else {
+                low + (raw % span).cast_signed()
+            }
         };
         (0..count).map(|_| i16::try_from(value(next(&mut state))).unwrap()).collect()
     };

@@ -3,6 +3,9 @@
 use super::Cost;
 use super::tile::{Tile, TileSpace};
 
+/// What a pass of pruning sorts or compares by.
+type Key = fn(&Partial) -> u64;
+
 /// A mapping of the layers so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Partial {
@@ -80,7 +83,7 @@ fn prune(grown: &[Partial]) -> Vec<Partial> {
     let mut order: Vec<usize> = (0..grown.len()).collect();
     let mut is_kept = vec![false; grown.len()];
     let mut kept = Vec::new();
-    let passes: [(fn(&Partial) -> u64, fn(&Partial) -> u64); 3] =
+    let passes: [(Key, Key); 3] =
         [(|p| p.last_lut, |p| p.total), (|p| p.total, |p| p.before_last()), (|p| p.last_lut, |p| p.before_last())];
     for (first, second) in passes {
         order.sort_by_key(|&index| first(&grown[index]));
@@ -94,7 +97,7 @@ fn prune(grown: &[Partial]) -> Vec<Partial> {
 }
 
 /// Indices of the front of falling `second` along the order by `first`; among equal `first` the last improvement.
-fn front(grown: &[Partial], order: &[usize], first: fn(&Partial) -> u64, second: fn(&Partial) -> u64) -> Vec<usize> {
+fn front(grown: &[Partial], order: &[usize], first: Key, second: Key) -> Vec<usize> {
     let mut emitted: Vec<usize> = Vec::new();
     for &index in order {
         let candidate = &grown[index];

@@ -201,7 +201,7 @@ fn draw_figure(canvas: &mut Canvas, random: &mut Random, label: u32, ground: Col
         radius: random.between(8 * UNIT, 11 * UNIT),
         angle: random.between(0, TURN - 1),
     };
-    let texture = if label % 2 == 0 { Texture::Stripes } else { Texture::Checks };
+    let texture = if label.is_multiple_of(2) { Texture::Stripes } else { Texture::Checks };
     let period = random.between(5 * UNIT, 7 * UNIT);
     let first = colour_apart(random, ground, 150);
     let second = colour_apart(random, first, 100);
