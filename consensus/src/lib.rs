@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 pub mod codec;
+pub mod finality;
 pub mod hash;
+pub mod shard;
 pub mod signed;
 pub mod state;
 pub mod types;

@@ -105,6 +105,14 @@ pub struct Meta {
     pub burned: Amount,
 }
 
+impl Meta {
+    /// Justified height in the state of the block at `height` of this branch; `None` below the final height, where
+    /// the log no longer reaches.
+    pub fn justified_at(&self, height: Height) -> Option<Height> {
+        self.justified_log.iter().rev().find(|(from, _)| *from <= height).map(|(_, justified)| *justified)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
