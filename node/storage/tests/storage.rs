@@ -1,0 +1,149 @@
+//! The database as the node uses it, and what it says when something is wrong.
+
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use podl_chain_spec::{AccountId, Amount, ChainSpec, Hash32};
+use podl_consensus::signed::{Signed, account_of};
+use podl_consensus::state::{Checkpoint, StateDelta, StateKey, StateStore, genesis_checkpoint};
+use podl_consensus::types::{Block, Body, Header, Outcome, OutcomeKind, Payment, Transaction, TransactionKind};
+use podl_storage::{Aux, Database, HistoryKind, StorageError};
+
+fn spec() -> ChainSpec {
+    ChainSpec::load("dev").unwrap()
+}
+
+fn key(n: u8) -> SigningKey {
+    SigningKey::from_bytes(&[n; 32])
+}
+
+/// A block with one transfer; storage does not judge validity.
+fn block(parent: Checkpoint, salt: u8) -> Block {
+    let chain = spec().genesis_hash();
+    let kind = TransactionKind::Transfer(Payment { to: AccountId([salt; 32]), amount: Amount(7) });
+    let sent = Transaction { sender: account_of(&key(1)), nonce: parent.height, fee: Amount(1), kind };
+    let body = Body {
+        votes: vec![],
+        certificate: None,
+        outcome: Outcome::Idle { key: None },
+        transactions: vec![Signed::new(sent, &chain, &key(1))],
+    };
+    let header = Header {
+        chain,
+        height: parent.height + 1,
+        parent: parent.block,
+        time_ms: u64::from(salt),
+        kind: OutcomeKind::Idle,
+        view: 0,
+        task: Hash32::ZERO,
+        round: 0,
+        producer: account_of(&key(2)),
+        body_root: body.root(),
+        state_root: Hash32::ZERO,
+    };
+    Block { header: Signed::new(header, &chain, &key(2)), body }
+}
+
+fn delta(height: u64) -> StateDelta {
+    let mut delta = StateDelta { height, root: Hash32([9; 32]), ..StateDelta::default() };
+    delta.values.insert(b"value".to_vec(), Some(height.to_be_bytes().to_vec()));
+    delta.values.insert(format!("old {}", height - 1).into_bytes(), None);
+    delta.values.insert(format!("old {height}").into_bytes(), Some(vec![1]));
+    delta.nodes.insert(height.to_be_bytes().to_vec(), vec![2]);
+    delta.stale.push((height - 1).to_be_bytes().to_vec());
+    delta
+}
+
+#[test]
+fn a_new_database_holds_the_genesis_state_and_reopens() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = Database::open(dir.path(), &spec()).unwrap();
+    assert!(opened.created);
+    assert_eq!(opened.database.finalised().unwrap(), genesis_checkpoint(&spec()));
+    assert!(opened.database.value(&StateKey::Meta.to_bytes()).unwrap().is_some());
+    drop(opened);
+    assert!(!Database::open(dir.path(), &spec()).unwrap().created);
+}
+
+#[test]
+fn blocks_wait_with_their_deltas_and_fold_when_final() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Arc::new(Database::open(dir.path(), &spec()).unwrap().database);
+    let genesis = genesis_checkpoint(&spec());
+    let (first, rival) = (block(genesis, 1), block(genesis, 2));
+    let second = block(Checkpoint { height: 1, block: first.hash() }, 3);
+    let mut batch = db.batch();
+    for (b, h) in [(&first, 1), (&rival, 1), (&second, 2)] {
+        batch.insert_block(&b.hash(), b, &delta(h)).unwrap();
+    }
+    batch.set_head(Checkpoint { height: 2, block: second.hash() }).unwrap();
+    db.commit(batch).unwrap();
+    let found = db.recover().unwrap();
+    assert_eq!((found.finalised, found.head.height, found.pending.len()), (genesis, 2, 3));
+    assert!(found.pending.windows(2).all(|w| w[0].block.height() <= w[1].block.height()));
+    assert_eq!(db.value(b"value").unwrap(), None, "a block above the final one does not touch the state");
+
+    let mut batch = db.batch();
+    batch.finalise(&first.hash(), &first, &delta(1)).unwrap();
+    batch.prune_block(&rival.hash()).unwrap();
+    db.commit(batch).unwrap();
+    let found = db.recover().unwrap();
+    assert_eq!((found.finalised.block, found.pending.len()), (first.hash(), 1));
+    assert_eq!(found.pending[0].delta, delta(2));
+    assert_eq!(db.value(b"value").unwrap(), Some(1u64.to_be_bytes().to_vec()));
+    assert_eq!(db.node(&1u64.to_be_bytes()).unwrap(), Some(vec![2]));
+    assert_eq!(db.final_hash(1).unwrap(), Some(first.hash()));
+    assert_eq!(db.block(&rival.hash()).unwrap(), None);
+
+    let mut batch = db.batch();
+    batch.finalise(&second.hash(), &second, &delta(2)).unwrap();
+    db.commit(batch).unwrap();
+    assert_eq!(db.value(b"old 1").unwrap(), None);
+    assert_eq!(db.node(&1u64.to_be_bytes()).unwrap(), None, "stale nodes go");
+    let place = db.transaction(&second.body.transactions[0].message.id()).unwrap().unwrap();
+    assert_eq!((place.height, place.position, place.block), (2, 0, second.hash()));
+    let history = db.history(&account_of(&key(1)), u64::MAX, 10).unwrap();
+    assert_eq!(
+        history.iter().map(|e| (e.height, e.kind)).collect::<Vec<_>>(),
+        [(2, HistoryKind::Sent), (1, HistoryKind::Sent)]
+    );
+    assert_eq!(db.history(&account_of(&key(1)), 2, 10).unwrap().len(), 1);
+    assert_eq!(db.history(&AccountId([3; 32]), u64::MAX, 10).unwrap()[0].kind, HistoryKind::Received);
+}
+
+#[test]
+fn rows_of_other_parts_are_kept_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(dir.path(), &spec()).unwrap().database;
+    let mut batch = db.batch();
+    batch.put_aux(Aux::Guard, b"a", b"1").unwrap();
+    batch.put_aux(Aux::Pool, b"a", b"2").unwrap();
+    batch.put_aux(Aux::Pool, b"b", b"3").unwrap();
+    db.commit(batch).unwrap();
+    assert_eq!(db.aux(Aux::Guard, b"a").unwrap(), Some(b"1".to_vec()));
+    assert_eq!(db.aux_rows(Aux::Pool).unwrap(), [(b"a".to_vec(), b"2".to_vec()), (b"b".to_vec(), b"3".to_vec())]);
+    let mut batch = db.batch();
+    batch.delete_aux(Aux::Pool, b"a").unwrap();
+    db.commit(batch).unwrap();
+    assert_eq!(db.aux(Aux::Pool, b"a").unwrap(), None);
+}
+
+#[test]
+fn wrong_chain_and_held_lock_are_said_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = Database::open(dir.path(), &spec()).unwrap();
+    let error = Database::open(dir.path(), &spec()).unwrap_err();
+    assert!(matches!(error, StorageError::InUse { .. }), "{error}");
+    drop(held);
+    let testnet = ChainSpec::load("testnet").unwrap();
+    let error = Database::open(dir.path(), &testnet).unwrap_err();
+    assert!(matches!(error, StorageError::WrongChain { .. }), "{error}");
+    assert!(error.to_string().contains("--data-dir"));
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = Database::open(&file.path().join("db"), &spec()).unwrap_err();
+    assert!(matches!(error, StorageError::Folder { .. }), "{error}");
+}
