@@ -36,6 +36,8 @@ pub enum Domain {
     FillerTask,
     /// Keys of the authenticated state tree.
     StateKey,
+    /// Draws lots between equally good siblings.
+    RankTie,
 }
 
 impl Domain {
@@ -56,6 +58,7 @@ impl Domain {
             Self::FillerSeed => "podl v1 filler seed",
             Self::FillerTask => "podl v1 filler task",
             Self::StateKey => "podl v1 state key",
+            Self::RankTie => "podl v1 rank tie",
         }
     }
 }

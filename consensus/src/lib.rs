@@ -4,9 +4,12 @@
 
 pub mod codec;
 pub mod finality;
+pub mod fork_choice;
+pub mod guard;
 pub mod hash;
 pub mod shard;
 pub mod signed;
 pub mod state;
+pub mod tree;
 pub mod types;
 pub mod workload;
