@@ -2,11 +2,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chain;
 pub mod codec;
+pub mod execute;
 pub mod finality;
 pub mod fork_choice;
 pub mod guard;
 pub mod hash;
+pub mod ranking;
+pub mod rules;
 pub mod shard;
 pub mod signed;
 pub mod state;

@@ -1,0 +1,260 @@
+//! Taking blocks in: rules, finality, pruning.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Chain, ChainBlock};
+use crate::execute::{BlockInput, Event, Executed, execute};
+use crate::rules::{
+    BlobSource, BlockError, ContextError, IntervalContext, WorkDone, WorkJob, context_rules, header, isolation,
+};
+use crate::state::{Checkpoint, Meta, StateDelta, StateStore, StateView};
+use crate::types::{Block, BlockHash, Height};
+use crate::workload::WorkVerifier;
+
+/// A block that keeps every rule but perhaps those of the work.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    hash: BlockHash,
+    block: Block,
+    executed: Executed,
+    job: Option<WorkJob>,
+}
+
+impl Prepared {
+    /// Its hash.
+    pub fn hash(&self) -> BlockHash {
+        self.hash
+    }
+
+    /// The block.
+    pub fn block(&self) -> &Block {
+        &self.block
+    }
+
+    /// The work to check; `None` when it claims none.
+    pub fn job(&self) -> Option<&WorkJob> {
+        self.job.as_ref()
+    }
+
+    /// Checks the work: the slow part, which may run on any thread.
+    ///
+    /// # Errors
+    /// [`BlockError::Work`], or [`BlockError::NotAvailable`] when a blob is not here.
+    pub fn check_work(self, blobs: &dyn BlobSource, verifier: &dyn WorkVerifier) -> Result<Checked, BlockError> {
+        let done = self.job.as_ref().map(|job| job.run(blobs, verifier)).transpose()?;
+        Ok(Checked { prepared: self, done })
+    }
+
+    /// Takes the work for checked without checking it.
+    ///
+    /// # Correctness
+    /// Only where somebody trusted did check it: on one's own block that was just scored, or on a block so old that its
+    /// blobs are pruned (`limits.retain_blocks`) and that is below a block whose finality was proved.
+    pub fn trust_work(self) -> Checked {
+        Checked { prepared: self, done: None }
+    }
+}
+
+/// A block that keeps every rule.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    prepared: Prepared,
+    done: Option<WorkDone>,
+}
+
+impl Checked {
+    /// Its hash.
+    pub fn hash(&self) -> BlockHash {
+        self.prepared.hash
+    }
+
+    /// The block.
+    pub fn block(&self) -> &Block {
+        &self.prepared.block
+    }
+
+    /// What the check of its work found, where there was one.
+    pub fn work(&self) -> Option<WorkDone> {
+        self.done
+    }
+}
+
+/// A block that became final.
+#[derive(Clone, Debug)]
+pub struct FinalBlock {
+    /// Its hash.
+    pub hash: BlockHash,
+    /// Its height.
+    pub height: Height,
+    /// The block.
+    pub block: Arc<Block>,
+    /// What it changes; to be folded into the store.
+    pub delta: Arc<StateDelta>,
+}
+
+/// A block that entered the chain, to be written in one batch with the folding of what it made final.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// Its hash.
+    pub hash: BlockHash,
+    /// The block.
+    pub block: Arc<Block>,
+    /// What it changes; to be persisted with it.
+    pub delta: Arc<StateDelta>,
+    /// Consensus part of the state after it.
+    pub meta: Arc<Meta>,
+    /// What happened in it.
+    pub events: Vec<Event>,
+    /// Blocks that it made final, by rising height.
+    pub newly_final: Vec<FinalBlock>,
+    /// Blocks on branches that lost, which may be forgotten.
+    pub pruned: Vec<BlockHash>,
+}
+
+impl<S: StateStore> Chain<S> {
+    /// Everything but the work: isolation, header, parent's state, signatures, execution, state root.
+    ///
+    /// # Errors
+    /// [`BlockError`]; its [`BlockError::blame`] says who is at fault.
+    pub fn prepare_import(&self, block: Block) -> Result<Prepared, BlockError> {
+        let hash = block.hash();
+        self.check_place(&hash, &block)?;
+        isolation::check_form(&self.spec, &self.chain, &block)?;
+        let parent = block.parent();
+        let state = self.state(&parent).ok_or(BlockError::UnknownParent { block: hash, parent })?;
+        let interval = IntervalContext::derive(&self.spec, self.chain, parent, &state)?;
+        header::check(&self.spec, &interval, &block.header.message)?;
+        context_rules::check(&interval, &state, |height| self.ancestor(&parent, height), &block)?;
+        isolation::check_signatures(&self.chain, &block)?;
+        let executed = self.execute(&interval, &state, &block)?;
+        let job = WorkJob::new(&self.spec.caps, &interval, &block.body.outcome, self.shards.clone());
+        Ok(Prepared { hash, block, executed, job })
+    }
+
+    fn execute(
+        &self,
+        interval: &IntervalContext,
+        state: &StateView<'_>,
+        block: &Block,
+    ) -> Result<Executed, BlockError> {
+        let header = &block.header.message;
+        let (time_ms, producer) = (header.time_ms, header.producer);
+        let executed =
+            execute(state, &BlockInput { spec: &self.spec, interval, time_ms, producer, body: &block.body })?;
+        let (got, expected) = (executed.delta.root, header.state_root);
+        if got == expected { Ok(executed) } else { Err(ContextError::StateRoot { got, expected }.into()) }
+    }
+
+    /// Whether the block is new and its parent is on a branch that can still be followed.
+    fn check_place(&self, hash: &BlockHash, block: &Block) -> Result<(), BlockError> {
+        if self.contains(hash) {
+            return Err(BlockError::Known(*hash));
+        }
+        let (height, final_height) = (block.height(), self.finalised.height);
+        if height <= final_height {
+            return Err(BlockError::NotAboveFinal { block: *hash, height, final_height });
+        }
+        let parent = block.parent();
+        // A lying height would pass the rule above; the parent's own height decides.
+        match self.height(&parent) {
+            Some(height) if height >= final_height => Ok(()),
+            Some(height) => Err(BlockError::NotAboveFinal { block: *hash, height: height + 1, final_height }),
+            None => Err(BlockError::UnknownParent { block: *hash, parent }),
+        }
+    }
+
+    /// Puts a checked block into the tree.
+    ///
+    /// # Errors
+    /// [`BlockError::Known`], [`BlockError::UnknownParent`] or [`BlockError::NotAboveFinal`] when the chain moved on
+    /// since the block was prepared.
+    pub fn commit(&mut self, checked: Checked) -> Result<Imported, BlockError> {
+        let Prepared { hash, block, executed, .. } = checked.prepared;
+        self.check_place(&hash, &block)?;
+        let Executed { delta, meta, events } = executed;
+        let entry = ChainBlock { block: Arc::new(block), delta: Arc::new(delta), meta: Arc::new(meta) };
+        let (block, delta, meta) = (entry.block.clone(), entry.delta.clone(), entry.meta.clone());
+        let (newly_final, pruned) = self.insert(hash, entry);
+        Ok(Imported { hash, block, delta, meta, events, newly_final, pruned })
+    }
+
+    /// All of it at once: prepare, check the work, commit.
+    ///
+    /// # Errors
+    /// [`BlockError`].
+    pub fn import(
+        &mut self,
+        block: Block,
+        blobs: &dyn BlobSource,
+        verifier: &dyn WorkVerifier,
+    ) -> Result<Imported, BlockError> {
+        let checked = self.prepare_import(block)?.check_work(blobs, verifier)?;
+        self.commit(checked)
+    }
+
+    /// Inserts a block and moves the final one to where the block's state puts it.
+    pub(super) fn insert(&mut self, hash: BlockHash, entry: ChainBlock) -> (Vec<FinalBlock>, Vec<BlockHash>) {
+        let finalised = entry.meta.finalised;
+        self.blocks.insert(hash, entry);
+        if finalised.height <= self.finalised.height {
+            return (Vec::new(), Vec::new());
+        }
+        let before = std::mem::replace(&mut self.finalised, finalised);
+        let branch = self.branch(&hash).unwrap_or_default();
+        let fresh = |height: Height| height > before.height && height <= finalised.height;
+        let newly_final = branch.iter().rev().filter(|(_, entry)| fresh(entry.block.height()));
+        let newly_final = newly_final
+            .map(|(hash, entry)| FinalBlock {
+                hash: *hash,
+                height: entry.block.height(),
+                block: entry.block.clone(),
+                delta: entry.delta.clone(),
+            })
+            .collect();
+        let kept: BTreeSet<BlockHash> = branch.iter().map(|(hash, _)| *hash).collect();
+        (newly_final, self.prune(&kept))
+    }
+
+    /// Drops the branches that do not descend from the final block; `kept` is the branch that made it final.
+    fn prune(&mut self, kept: &BTreeSet<BlockHash>) -> Vec<BlockHash> {
+        let finalised = self.finalised;
+        let alive = |hash: &BlockHash, entry: &ChainBlock| {
+            kept.contains(hash)
+                || (entry.block.height() > finalised.height
+                    && self.ancestor(hash, finalised.height) == Some(finalised.block))
+        };
+        let dead: Vec<BlockHash> =
+            self.blocks.iter().filter(|(hash, entry)| !alive(hash, entry)).map(|(hash, _)| *hash).collect();
+        for hash in &dead {
+            self.blocks.remove(hash);
+        }
+        dead
+    }
+
+    /// Final blocks whose deltas the store does not hold yet, by rising height: after a restart between the two writes
+    /// of a store that does not fold in the same batch, or before [`Chain::folded`] was called.
+    pub fn unfolded(&self) -> Vec<FinalBlock> {
+        let branch = self.branch(&self.finalised.block).unwrap_or_default();
+        let entry = |(hash, entry): &(BlockHash, &ChainBlock)| FinalBlock {
+            hash: *hash,
+            height: entry.block.height(),
+            block: entry.block.clone(),
+            delta: entry.delta.clone(),
+        };
+        branch.iter().rev().map(entry).collect()
+    }
+
+    /// Says that the store holds the state of the final block `upto` now; its deltas are dropped.
+    ///
+    /// # Correctness
+    /// Call after the batch is written and before any other import. A block that is not final is ignored.
+    pub fn folded(&mut self, upto: Checkpoint) {
+        let is_final = upto.height <= self.finalised.height
+            && self.ancestor(&self.finalised.block, upto.height) == Some(upto.block);
+        let Some(meta) = self.meta(&upto.block).cloned().filter(|_| is_final) else { return };
+        self.stored = upto;
+        self.stored_meta = meta;
+        self.blocks.retain(|_, entry| entry.block.height() > upto.height);
+    }
+}

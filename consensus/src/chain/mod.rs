@@ -1,0 +1,194 @@
+//! The chain: the state on disk, the blocks above it with what each changes, and everything that is asked of them.
+//!
+//! Owns blocks and states. Which of them is the head is for fork choice ([`crate::fork_choice`]) over the tree
+//! ([`crate::tree`]) that the interval machine keeps.
+//!
+//! # How blocks get in and down
+//! 1. [`Chain::prepare_import`]: every rule but the work. Cheap, needs the chain.
+//! 2. [`Prepared::check_work`]: artefact, shard, score. Slow, needs no chain: may run on another thread.
+//! 3. [`Chain::commit`]: puts it into the tree and says which blocks it made final and which branches lost.
+//! 4. The node writes the block with its delta and folds the deltas of the newly final blocks into its store, in one
+//!    batch, then calls [`Chain::folded`]. Until then reads go through the deltas, so that neither order shows.
+
+mod build;
+mod import;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use podl_chain_spec::{ChainSpec, Hash32};
+
+use crate::rules::{IntervalContext, ShardCache};
+use crate::state::{Checkpoint, Meta, StateDelta, StateError, StateStore, StateView};
+use crate::types::{Block, BlockHash, Height};
+
+pub use build::{BlockParts, BuildError, LeftOut, UnsignedBlock};
+pub use import::{Checked, FinalBlock, Imported, Prepared};
+
+/// A block above the stored state.
+#[derive(Clone, Debug)]
+pub struct ChainBlock {
+    /// The block.
+    pub block: Arc<Block>,
+    /// What it changes.
+    pub delta: Arc<StateDelta>,
+    /// Consensus part of the state after it.
+    pub meta: Arc<Meta>,
+}
+
+/// Blocks from the last final one on, over the state in a store.
+#[derive(Debug)]
+pub struct Chain<S> {
+    spec: Arc<ChainSpec>,
+    chain: Hash32,
+    store: S,
+    /// The block whose state the store holds.
+    stored: Checkpoint,
+    stored_meta: Arc<Meta>,
+    /// The last final block: `stored`, or above it until its delta is folded in.
+    finalised: Checkpoint,
+    blocks: BTreeMap<BlockHash, ChainBlock>,
+    shards: Arc<ShardCache>,
+}
+
+impl<S: StateStore> Chain<S> {
+    /// The chain over a store that holds the state of `stored` (for a new chain the state of
+    /// [`crate::state::genesis_delta`]), with the blocks above it that were persisted, parents before children. They
+    /// were checked before they were persisted and are not checked again.
+    ///
+    /// # Errors
+    /// [`StateError`] when the store does not hold that state, or a block does not follow.
+    pub fn open(
+        spec: Arc<ChainSpec>,
+        store: S,
+        stored: Checkpoint,
+        blocks: impl IntoIterator<Item = (Block, StateDelta)>,
+    ) -> Result<Self, StateError> {
+        let chain = spec.genesis_hash();
+        let meta = StateView::new(&store, stored.height, Vec::new()).meta()?;
+        if meta.height != stored.height {
+            let reason = format!("the store holds the state of height {}, expected {}", meta.height, stored.height);
+            return Err(StateError::Corrupt { key: stored.block.to_string(), reason });
+        }
+        let shards = Arc::new(ShardCache::default());
+        let mut opened = Self {
+            spec,
+            chain,
+            store,
+            stored,
+            stored_meta: Arc::new(meta),
+            finalised: stored,
+            blocks: BTreeMap::new(),
+            shards,
+        };
+        for (block, delta) in blocks {
+            opened.reload(block, delta)?;
+        }
+        Ok(opened)
+    }
+
+    fn reload(&mut self, block: Block, delta: StateDelta) -> Result<(), StateError> {
+        let hash = block.hash();
+        let header = &block.header.message;
+        let follows = self.height(&header.parent).and_then(|height| height.checked_add(1)) == Some(header.height);
+        if !follows || delta.height != header.height || delta.root != header.state_root {
+            let reason = "the persisted block or its delta does not follow".into();
+            return Err(StateError::Corrupt { key: hash.to_string(), reason });
+        }
+        let meta = Arc::new(delta.meta()?);
+        self.insert(hash, ChainBlock { block: Arc::new(block), delta: Arc::new(delta), meta });
+        Ok(())
+    }
+
+    /// Parameters of the chain.
+    pub fn spec(&self) -> &Arc<ChainSpec> {
+        &self.spec
+    }
+
+    /// Genesis hash; stands in everything that is signed.
+    pub fn chain_hash(&self) -> Hash32 {
+        self.chain
+    }
+
+    /// The store.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// The block whose state the store holds.
+    pub fn stored(&self) -> Checkpoint {
+        self.stored
+    }
+
+    /// The last final block.
+    pub fn finalised(&self) -> Checkpoint {
+        self.finalised
+    }
+
+    /// A block above the stored one.
+    pub fn block(&self, hash: &BlockHash) -> Option<&ChainBlock> {
+        self.blocks.get(hash)
+    }
+
+    /// All blocks above the stored one, by hash.
+    pub fn blocks(&self) -> impl Iterator<Item = (&BlockHash, &ChainBlock)> {
+        self.blocks.iter()
+    }
+
+    /// Whether the state of the block can be read.
+    pub fn contains(&self, hash: &BlockHash) -> bool {
+        *hash == self.stored.block || self.blocks.contains_key(hash)
+    }
+
+    /// Height of a block whose state can be read.
+    pub fn height(&self, hash: &BlockHash) -> Option<Height> {
+        if *hash == self.stored.block {
+            return Some(self.stored.height);
+        }
+        self.blocks.get(hash).map(|entry| entry.block.height())
+    }
+
+    /// Consensus part of the state after a block.
+    pub fn meta(&self, hash: &BlockHash) -> Option<&Arc<Meta>> {
+        if *hash == self.stored.block { Some(&self.stored_meta) } else { self.blocks.get(hash).map(|b| &b.meta) }
+    }
+
+    /// The blocks from `hash` down to the first above the stored one; empty for the stored one itself.
+    fn branch(&self, hash: &BlockHash) -> Option<Vec<(BlockHash, &ChainBlock)>> {
+        let (mut at, mut branch) = (*hash, Vec::new());
+        while at != self.stored.block {
+            let entry = self.blocks.get(&at)?;
+            branch.push((at, entry));
+            at = entry.block.parent();
+        }
+        Some(branch)
+    }
+
+    /// The block at `height` on the branch of `hash`, if it is not below the stored one.
+    pub fn ancestor(&self, hash: &BlockHash, height: Height) -> Option<BlockHash> {
+        if height == self.stored.height && self.contains(hash) {
+            return Some(self.stored.block);
+        }
+        let branch = self.branch(hash)?;
+        branch.into_iter().find(|(_, entry)| entry.block.height() == height).map(|(hash, _)| hash)
+    }
+
+    /// The state after a block: accounts, tasks, proofs.
+    pub fn state(&self, hash: &BlockHash) -> Option<StateView<'_>> {
+        let height = self.height(hash)?;
+        let deltas = self.branch(hash)?.into_iter().map(|(_, entry)| entry.delta.clone()).collect();
+        Some(StateView::new(&self.store, height, deltas))
+    }
+
+    /// The interval on a block; `None` when its state is not here.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn interval_context(&self, parent: &BlockHash) -> Result<Option<IntervalContext>, StateError> {
+        let Some(state) = self.state(parent) else { return Ok(None) };
+        IntervalContext::derive(&self.spec, self.chain, *parent, &state).map(Some)
+    }
+}
