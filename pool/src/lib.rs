@@ -1,1 +1,6 @@
 //! The mining pool: partition, leases, shares and pay as pure state machines.
+
+#![forbid(unsafe_code)]
+
+pub mod partition;
+pub mod rng;

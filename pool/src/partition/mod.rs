@@ -1,0 +1,37 @@
+//! Partition of a search space among miners: the pool's own boxes and the paper's Algorithm 1.
+
+mod algorithm1;
+mod axis;
+mod disjoint;
+mod subspace;
+#[cfg(test)]
+mod tests;
+
+pub use algorithm1::algorithm1;
+pub use axis::Axis;
+pub use disjoint::{BoxRecord, Halving, boxes_for, disjoint};
+pub use subspace::{Cut, Subspace, union_cardinality};
+
+use podl_consensus::workload::Space;
+use serde::{Deserialize, Serialize};
+
+use crate::rng::SeededRng;
+
+/// How a pool cuts the space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scheme {
+    /// Boxes that cover the space exactly once; halved as evidence comes.
+    Disjoint,
+    /// Random subsets, one a miner (paper); never halved.
+    Algorithm1,
+}
+
+impl Scheme {
+    /// Parts for that many exploring miners.
+    pub fn parts(self, space: &Space, miners: usize, rng: &mut SeededRng) -> Vec<Subspace> {
+        match self {
+            Self::Disjoint => disjoint(space, boxes_for(miners)),
+            Self::Algorithm1 => algorithm1(space, miners.max(1), rng),
+        }
+    }
+}

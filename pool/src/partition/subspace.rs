@@ -1,0 +1,200 @@
+//! A part of a search space: the space with the values of single settings narrowed.
+
+use podl_consensus::workload::{Architecture, ConvLayer, FixedPoint, Space};
+use serde::{Deserialize, Serialize};
+
+use super::Axis;
+use crate::rng::SeededRng;
+
+/// One setting of one layer, narrowed to some of its values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Which layer, from 0.
+    pub layer: u8,
+    /// Which setting.
+    pub axis: Axis,
+    /// The values that remain, ascending.
+    pub values: Vec<u16>,
+}
+
+/// A part of a search space.
+///
+/// A [`Space`] lists the same values for every layer, so halves of a list do not halve a space of several layers: the
+/// networks that mix both halves would belong to neither. Therefore a part is a space plus cuts at single layers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subspace {
+    /// The values of all layers.
+    pub space: Space,
+    /// Narrower values of single layers: sorted by layer and setting, at most one each.
+    pub cuts: Vec<Cut>,
+}
+
+impl Subspace {
+    /// A space as a part of itself.
+    pub fn whole(space: Space) -> Self {
+        Self { space, cuts: Vec::new() }
+    }
+
+    /// The values that a layer's setting may take, ascending.
+    pub fn values(&self, layer: u8, axis: Axis) -> Vec<u16> {
+        let cut = self.cuts.iter().find(|c| c.layer == layer && c.axis == axis);
+        cut.map_or_else(|| axis.values(&self.space), |c| c.values.clone())
+    }
+
+    /// The part of this part in which one setting of one layer takes only `values`.
+    #[must_use]
+    pub fn cut(&self, layer: u8, axis: Axis, values: &[u16]) -> Self {
+        let kept: Vec<u16> = self.values(layer, axis).into_iter().filter(|v| values.contains(v)).collect();
+        let mut part = self.clone();
+        part.cuts.retain(|c| (c.layer, c.axis) != (layer, axis));
+        part.cuts.push(Cut { layer, axis, values: kept });
+        part.cuts.sort_by_key(|c| (c.layer, c.axis));
+        part
+    }
+
+    /// Whether the network lies in this part.
+    pub fn contains(&self, architecture: &Architecture) -> bool {
+        self.space.contains(architecture)
+            && self.cuts.iter().all(|cut| {
+                let layer = architecture.layers.get(usize::from(cut.layer));
+                layer.is_some_and(|layer| cut.values.contains(&cut.axis.get(layer)))
+            })
+    }
+
+    /// Whether this is well formed and lies in `space`: nothing outside its lists, one cut a setting, no more layers.
+    /// A part that a stranger sent is used only after this.
+    pub fn is_part_of(&self, space: &Space) -> bool {
+        let lists = Axis::ALL.iter().all(|axis| {
+            let outer = axis.values(space);
+            let inner = axis.values(&self.space);
+            !inner.is_empty() && inner.windows(2).all(|w| w[0] < w[1]) && inner.iter().all(|v| outer.contains(v))
+        });
+        let sorted = self.cuts.windows(2).all(|w| (w[0].layer, w[0].axis) < (w[1].layer, w[1].axis));
+        let cuts = self.cuts.iter().all(|cut| {
+            let outer = cut.axis.values(&self.space);
+            cut.layer < self.space.conv_layers
+                && cut.values.windows(2).all(|w| w[0] < w[1])
+                && cut.values.iter().all(|v| outer.contains(v))
+        });
+        self.space.conv_layers == space.conv_layers && self.space.dense == space.dense && lists && sorted && cuts
+    }
+
+    /// Number of networks in it; `None` above 2^128 - 1 (the full space has more from 6 layers on).
+    pub fn cardinality(&self) -> Option<u128> {
+        (0..self.space.conv_layers).try_fold(1u128, |all, layer| all.checked_mul(self.layer_settings(layer)))
+    }
+
+    /// Whether it holds no network at all.
+    pub fn is_empty(&self) -> bool {
+        (0..self.space.conv_layers).any(|layer| self.layer_settings(layer) == 0)
+    }
+
+    /// Settings of one layer, pairs of 0 bits excluded. Lists have at most 512 values of 16 bits, so ten of them
+    /// multiply to less than 2^128.
+    fn layer_settings(&self, layer: u8) -> u128 {
+        let count = |axis| self.values(layer, axis).len() as u128;
+        let pairs = |int, frac| {
+            let has_zero = |axis| self.values(layer, axis).contains(&0);
+            count(int) * count(frac) - u128::from(has_zero(int) && has_zero(frac))
+        };
+        [Axis::KernelHeight, Axis::KernelWidth, Axis::Filters, Axis::StrideHeight, Axis::StrideWidth, Axis::Pool]
+            .into_iter()
+            .map(count)
+            .product::<u128>()
+            * pairs(Axis::ActInt, Axis::ActFrac)
+            * pairs(Axis::WeightInt, Axis::WeightFrac)
+    }
+
+    /// The networks that lie in both; `None` when there are none.
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        if self.space.conv_layers != other.space.conv_layers || self.space.dense != other.space.dense {
+            return None;
+        }
+        let mut both = self.clone();
+        for axis in Axis::ALL {
+            let theirs = axis.values(&other.space);
+            let common: Vec<u16> = axis.values(&self.space).into_iter().filter(|v| theirs.contains(v)).collect();
+            axis.set_values(&mut both.space, &common);
+        }
+        // A setting with a cut on either side takes what both sides allow there, which the common lists bound too.
+        for cut in self.cuts.iter().chain(&other.cuts) {
+            let mine = self.values(cut.layer, cut.axis);
+            let common: Vec<u16> =
+                other.values(cut.layer, cut.axis).into_iter().filter(|v| mine.contains(v)).collect();
+            both.cuts.retain(|c| (c.layer, c.axis) != (cut.layer, cut.axis));
+            both.cuts.push(Cut { layer: cut.layer, axis: cut.axis, values: common });
+        }
+        both.cuts.sort_by_key(|c| (c.layer, c.axis));
+        (!both.is_empty()).then_some(both)
+    }
+
+    /// The network of this part that is nearest to the given one: every setting that is outside goes to the closest
+    /// value inside (the lower of two). `None` when this part is empty.
+    pub fn project(&self, architecture: &Architecture) -> Option<Architecture> {
+        if self.is_empty() {
+            return None;
+        }
+        let template = architecture.layers.last()?.clone();
+        let mut layers = architecture.layers.clone();
+        layers.resize(self.space.conv_layers.into(), template);
+        for (index, layer) in (0..self.space.conv_layers).zip(&mut layers) {
+            for axis in Axis::ALL {
+                let wanted = axis.get(layer);
+                let nearest = self.values(index, axis).into_iter().min_by_key(|v| v.abs_diff(wanted))?;
+                axis.set(layer, nearest);
+            }
+            self.give_bits(index, layer)?;
+        }
+        Some(Architecture { layers })
+    }
+
+    /// A network of this part, drawn setting by setting. `None` when this part is empty.
+    pub fn draw(&self, rng: &mut SeededRng) -> Option<Architecture> {
+        if self.is_empty() {
+            return None;
+        }
+        let blank = ConvLayer {
+            kernel: [1, 1],
+            filters: 1,
+            stride: [1, 1],
+            pool: 1,
+            act: FixedPoint::new(0, 0),
+            weight: FixedPoint::new(0, 0),
+        };
+        let mut layers = vec![blank; self.space.conv_layers.into()];
+        for (index, layer) in (0..self.space.conv_layers).zip(&mut layers) {
+            for axis in Axis::ALL {
+                let values = self.values(index, axis);
+                axis.set(layer, *values.get(rng.index(values.len()))?);
+            }
+            self.give_bits(index, layer)?;
+        }
+        Some(Architecture { layers })
+    }
+
+    /// Replaces a pair of 0 bits, which no space contains, by the pair with the least bits.
+    fn give_bits(&self, index: u8, layer: &mut ConvLayer) -> Option<()> {
+        for (int, frac) in [(Axis::ActInt, Axis::ActFrac), (Axis::WeightInt, Axis::WeightFrac)] {
+            if int.get(layer) + frac.get(layer) > 0 {
+                continue;
+            }
+            let ints = self.values(index, int);
+            let pairs = self.values(index, frac).into_iter().flat_map(|f| ints.iter().map(move |&i| (i + f, i, f)));
+            let (_, i, f) = pairs.filter(|&(bits, ..)| bits > 0).min()?;
+            int.set(layer, i);
+            frac.set(layer, f);
+        }
+        Some(())
+    }
+}
+
+/// Number of networks that lie in at least one of the parts, exactly; `None` when a count on the way exceeds 2^128 - 1.
+///
+/// By inclusion and exclusion, where only parts that do meet are followed: for disjoint parts one pass, for many parts
+/// that all overlap exponential, so `parts` should hold tens, not thousands.
+pub fn union_cardinality(parts: &[Subspace]) -> Option<u128> {
+    let Some((first, rest)) = parts.split_first() else { return Some(0) };
+    let shared: Vec<Subspace> = rest.iter().filter_map(|part| first.intersection(part)).collect();
+    let alone = first.cardinality()?.checked_sub(union_cardinality(&shared)?)?;
+    alone.checked_add(union_cardinality(rest)?)
+}

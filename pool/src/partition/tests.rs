@@ -1,0 +1,178 @@
+use podl_consensus::workload::{Architecture, Space};
+use proptest::prelude::*;
+
+use super::*;
+
+fn subset(values: Vec<u16>) -> impl Strategy<Value = Vec<u16>> {
+    proptest::sample::subsequence(values.clone(), 1..=values.len())
+}
+
+/// Small spaces of one or two layers, whose networks fit 128 bits.
+fn spaces() -> impl Strategy<Value = Space> {
+    let full = Space::full(1);
+    let lists: Vec<_> = Axis::ALL.iter().map(|axis| subset(axis.values(&full))).collect();
+    (1u8..=2, lists).prop_map(|(conv_layers, lists)| {
+        let mut space = Space::full(conv_layers);
+        for (axis, list) in Axis::ALL.iter().zip(&lists) {
+            axis.set_values(&mut space, list);
+        }
+        space
+    })
+}
+
+proptest! {
+    #[test]
+    fn disjoint_boxes_cover_the_space_exactly_once(space in spaces(), boxes in 1usize..30) {
+        let whole = Subspace::whole(space.clone());
+        prop_assume!(!whole.is_empty());
+        let parts = disjoint(&space, boxes);
+        prop_assert!(parts.len() <= boxes);
+        for (i, part) in parts.iter().enumerate() {
+            prop_assert!(part.is_part_of(&space));
+            for other in &parts[i + 1..] {
+                prop_assert!(part.intersection(other).is_none());
+            }
+        }
+        let sum: u128 = parts.iter().map(|p| p.cardinality().unwrap()).sum();
+        prop_assert_eq!(sum, space.cardinality());
+        prop_assert_eq!(union_cardinality(&parts).unwrap(), space.cardinality());
+        prop_assert!(parts.len() == boxes || space.cardinality() < 1000, "only small spaces give fewer boxes");
+    }
+
+    #[test]
+    fn every_network_is_in_exactly_one_box(space in spaces(), seed: u64) {
+        let whole = Subspace::whole(space.clone());
+        prop_assume!(!whole.is_empty());
+        let mut rng = SeededRng::new(&seed.to_le_bytes(), "test");
+        let network = whole.draw(&mut rng).unwrap();
+        prop_assert!(whole.contains(&network));
+        let parts = disjoint(&space, 9);
+        prop_assert_eq!(parts.iter().filter(|p| p.contains(&network)).count(), 1);
+        for part in &parts {
+            let near = part.project(&network).unwrap();
+            prop_assert!(part.contains(&near));
+            prop_assert_eq!(near == network, part.contains(&network));
+        }
+    }
+
+    #[test]
+    fn algorithm1_draws_non_empty_parts(space in spaces(), miners in 1usize..10, seed: u64) {
+        prop_assume!(!Subspace::whole(space.clone()).is_empty());
+        let mut rng = SeededRng::new(&seed.to_le_bytes(), "test");
+        let parts = algorithm1(&space, miners, &mut rng);
+        prop_assert_eq!(parts.len(), miners);
+        for part in &parts {
+            prop_assert!(part.is_part_of(&space) && !part.is_empty());
+        }
+        prop_assert!(union_cardinality(&parts).unwrap() <= space.cardinality());
+    }
+
+    #[test]
+    fn unions_count_each_network_once(space in spaces(), seed: u64) {
+        let mut space = space;
+        space.conv_layers = 1;
+        space.filters.truncate(2);
+        space.stride_height.truncate(1);
+        space.stride_width.truncate(1);
+        space.kernel_height.truncate(2);
+        space.kernel_width.truncate(2);
+        space.act_frac.truncate(2);
+        space.weight_frac.truncate(2);
+        prop_assume!(!Subspace::whole(space.clone()).is_empty());
+        let mut rng = SeededRng::new(&seed.to_le_bytes(), "test");
+        let parts = algorithm1(&space, 4, &mut rng);
+        let counted = enumerate(&space).iter().filter(|a| parts.iter().any(|p| p.contains(a))).count();
+        prop_assert_eq!(union_cardinality(&parts).unwrap(), counted as u128);
+    }
+}
+
+/// Every network of a space of one layer.
+fn enumerate(space: &Space) -> Vec<Architecture> {
+    let mut rng = SeededRng::new(b"", "start");
+    let mut all = vec![Subspace::whole(space.clone()).draw(&mut rng).unwrap()];
+    for axis in Axis::ALL {
+        all = all
+            .into_iter()
+            .flat_map(|network| {
+                axis.values(space).into_iter().map(move |value| {
+                    let mut network = network.clone();
+                    axis.set(&mut network.layers[0], value);
+                    network
+                })
+            })
+            .collect();
+    }
+    all.retain(|a| space.contains(a));
+    all
+}
+
+#[test]
+fn nine_boxes_of_the_paper_space_cut_only_kernels() {
+    let space = Space::full(6);
+    let parts = disjoint(&space, 9);
+    assert_eq!(parts.len(), 9);
+    assert!(parts.iter().flat_map(|p| &p.cuts).all(|c| matches!(c.axis, Axis::KernelWidth | Axis::KernelHeight)));
+    // No box has all its kernels of 1 in a cut setting.
+    assert!(parts.iter().flat_map(|p| &p.cuts).all(|c| c.values.iter().any(|&v| v >= 3)));
+    // The full space of 6 layers has more networks than 128 bits can count.
+    assert_eq!(parts[0].cardinality(), None);
+}
+
+#[test]
+fn algorithm1_covers_little_of_the_settings() {
+    let space = Space::full(1);
+    let total = space.cardinality();
+    let mut worst = 0;
+    for seed in 0u8..20 {
+        let parts = algorithm1(&space, 9, &mut SeededRng::new(&[seed], "test"));
+        worst = worst.max(union_cardinality(&parts).unwrap());
+    }
+    assert!(worst * 100 < total * 10, "{worst} of {total}");
+    // One subset keeps half of each of ten ranges on average: about a thousandth of the settings.
+    assert!(worst > 0);
+}
+
+#[test]
+fn cuts_from_strangers_are_checked() {
+    let space = Space::full(2);
+    let good = Subspace::whole(space.clone()).cut(1, Axis::Filters, &[4, 8]);
+    assert!(good.is_part_of(&space));
+    let mut outside = good.clone();
+    outside.cuts[0].values = vec![4, 5];
+    assert!(!outside.is_part_of(&space));
+    let mut layer = good.clone();
+    layer.cuts[0].layer = 2;
+    assert!(!layer.is_part_of(&space));
+    let mut twice = good.clone();
+    twice.cuts.push(good.cuts[0].clone());
+    assert!(!twice.is_part_of(&space));
+    let mut wider = good;
+    wider.space.filters.push(256);
+    assert!(!wider.is_part_of(&space));
+}
+
+#[test]
+fn halving_keeps_the_best_boxes_and_releases_unfinished_ones() {
+    let parts = disjoint(&Space::full(2), 9);
+    let mut halving = Halving::new(parts, 1);
+    let mut leased = Vec::new();
+    for _ in 0..9 {
+        leased.push(halving.next().unwrap().0);
+    }
+    leased.sort_unstable();
+    assert_eq!(leased, (0..9).collect::<Vec<_>>(), "every box once before any twice");
+    halving.hand_back(4);
+    assert_eq!(halving.next().unwrap().0, 4);
+    for (i, count) in [10, 80, 30, 20, 70, 15, 60, 12].into_iter().enumerate() {
+        assert!(!halving.note(i, count));
+    }
+    assert!(halving.note(8, 11));
+    assert_eq!(halving.active(), [1, 4, 6]);
+    for i in [1, 4] {
+        assert!(!halving.note(i, 81 + i as u32));
+    }
+    assert!(halving.note(6, 90));
+    assert_eq!(halving.active(), [6]);
+    assert!(!halving.note(6, 95), "a single box is never left");
+    assert_eq!([1, 2, 3, 5, 9, 10, 1000].map(boxes_for), [1, 3, 3, 9, 9, 27, 81]);
+}
