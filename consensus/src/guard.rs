@@ -186,6 +186,11 @@ impl Guard {
         self.record.blocks.iter().find(|header| header.parent == *parent)
     }
 
+    /// Parents on which a block was authorised, from the last final height on.
+    pub fn signed_parents(&self) -> impl Iterator<Item = BlockHash> {
+        self.record.blocks.iter().map(|header| header.parent)
+    }
+
     fn check_account(&self, signer: AccountId) -> Result<(), GuardError> {
         let expected = self.record.account;
         if signer == expected { Ok(()) } else { Err(GuardError::Account { got: signer, expected }) }
