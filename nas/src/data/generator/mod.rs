@@ -3,11 +3,12 @@
 //! Consensus-critical (filler blocks are scored on it), so integers only and versioned: [`GENERATOR_VERSION`] changes
 //! with every change of any pixel.
 //!
-//! A class is one of five shapes in one of two textures. Everything else varies freely and says nothing about the
-//! class: place, size, rotation, all colours, a smooth background, small distracting shapes, a line across, noise. Both
-//! textures use the same two colours in equal parts, and either may be the lighter one, so that neither colour
-//! histograms nor linear classifiers get far; textures need kernels and strides that see single pixels, shapes need
-//! several layers of enough filters.
+//! A class is one of two shapes in one of five textures: stripes in four directions, or checks. Place, size, the
+//! shape's rotation, lightness, a smooth background, small distracting shapes, a line across and noise vary freely.
+//! Hues lean a little to the class, as they do in photographs, so that networks find a first foothold. Seen in training
+//! (quantised, batch 128): a linear classifier reaches 0.26, as does a plain network of two dense layers; a network
+//! of 3 layers of 12 to 24 filters 0.67 after three epochs of 10,000 images; six layers with a strided 5x5 kernel in
+//! front 0.85 after five.
 
 mod scene;
 

