@@ -9,11 +9,14 @@ pub mod finality;
 pub mod fork_choice;
 pub mod guard;
 pub mod hash;
+pub mod interval;
 pub mod ranking;
 pub mod rules;
 pub mod shard;
 pub mod signed;
 pub mod state;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
 pub mod tree;
 pub mod types;
 pub mod workload;

@@ -257,4 +257,15 @@ impl<S: StateStore> Chain<S> {
         self.stored_meta = meta;
         self.blocks.retain(|_, entry| entry.block.height() > upto.height);
     }
+
+    /// Folds the deltas of all final blocks into a store that this chain owns, by `write`, and forgets them. For stores
+    /// in memory; a node's storage does it in the batch that also holds the block.
+    pub fn fold_with(&mut self, write: impl FnOnce(&mut S, &[Arc<StateDelta>])) {
+        let due = self.unfolded();
+        let Some(last) = due.last() else { return };
+        let upto = Checkpoint { height: last.height, block: last.hash };
+        let deltas: Vec<_> = due.into_iter().map(|block| block.delta).collect();
+        write(&mut self.store, &deltas);
+        self.folded(upto);
+    }
 }

@@ -21,9 +21,9 @@ use std::sync::Arc;
 
 use podl_chain_spec::{ChainSpec, Hash32};
 
-use crate::rules::{IntervalContext, ShardCache};
+use crate::rules::{IntervalContext, ShardCache, WorkJob};
 use crate::state::{Checkpoint, Meta, StateDelta, StateError, StateStore, StateView};
-use crate::types::{Block, BlockHash, Height};
+use crate::types::{Block, BlockHash, Height, ShardKey};
 
 pub use build::{BlockParts, BuildError, LeftOut, UnsignedBlock};
 pub use import::{Checked, FinalBlock, Imported, Prepared};
@@ -190,5 +190,11 @@ impl<S: StateStore> Chain<S> {
     pub fn interval_context(&self, parent: &BlockHash) -> Result<Option<IntervalContext>, StateError> {
         let Some(state) = self.state(parent) else { return Ok(None) };
         IntervalContext::derive(&self.spec, self.chain, *parent, &state).map(Some)
+    }
+
+    /// The job of opening (or generating) an interval's shard, sharing what candidates opened before; `None` when a key
+    /// is missing or stands where there is none.
+    pub fn shard_job(&self, interval: &IntervalContext, key: Option<ShardKey>) -> Option<WorkJob> {
+        WorkJob::shard_of(&self.spec.caps, interval, key, self.shards.clone())
     }
 }

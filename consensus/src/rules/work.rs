@@ -84,11 +84,6 @@ impl WorkJob {
     /// The job of a block with this outcome; `None` when it claims no work and reveals no key. Call after the rules of
     /// the parent's state, which see to it that a key stands where one belongs.
     pub fn new(caps: &Caps, interval: &IntervalContext, outcome: &Outcome, cache: Arc<ShardCache>) -> Option<Self> {
-        let shard = match (&interval.published, outcome.key()) {
-            (Some(round), Some(key)) => ShardSource::Sealed { shard: round.shard, key: *key },
-            (None, None) => ShardSource::Filler { seed: interval.filler_seed()? },
-            _ => return None,
-        };
         let opening = match outcome {
             Outcome::Scored { opening, .. } => Some(opening.clone()),
             // A revealed key spends the round only if it opens the declared shard.
@@ -96,7 +91,25 @@ impl WorkJob {
             Outcome::Idle { key: None } | Outcome::Void { .. } => return None,
         };
         let baseline = interval.published.as_ref().and_then(|round| Some((round.baseline?, round.min_gain)));
-        Some(Self { caps: caps.clone(), workload: interval.workload.clone(), shard, opening, baseline, cache })
+        let job = Self::shard_of(caps, interval, outcome.key().copied(), cache)?;
+        Some(Self { opening, baseline, ..job })
+    }
+
+    /// The job of finding an interval's shard alone: with the released key, or for filler intervals without one. `None`
+    /// when key and interval do not go together.
+    pub fn shard_of(
+        caps: &Caps,
+        interval: &IntervalContext,
+        key: Option<ShardKey>,
+        cache: Arc<ShardCache>,
+    ) -> Option<Self> {
+        let shard = match (&interval.published, key) {
+            (Some(round), Some(key)) => ShardSource::Sealed { shard: round.shard, key },
+            (None, None) => ShardSource::Filler { seed: interval.filler_seed()? },
+            _ => return None,
+        };
+        let workload = interval.workload.clone();
+        Some(Self { caps: caps.clone(), workload, shard, opening: None, baseline: None, cache })
     }
 
     /// Blobs that the check reads.
@@ -130,7 +143,13 @@ impl WorkJob {
         (self.shard.clone(), self.workload.clone())
     }
 
-    fn shard(&self, blobs: &dyn BlobSource, verifier: &dyn WorkVerifier) -> Result<Arc<Vec<u8>>, BlockError> {
+    /// The plaintext shard, opened or generated, and parsed: what miners score their models on, and what a released key
+    /// must lead to.
+    ///
+    /// # Errors
+    /// [`BlockError::Work`] when the key does not open a shard of the declared data set, so that it counts as not
+    /// released; [`BlockError::NotAvailable`] when the sealed shard is not here.
+    pub fn shard(&self, blobs: &dyn BlobSource, verifier: &dyn WorkVerifier) -> Result<Arc<Vec<u8>>, BlockError> {
         let name = self.shard_name();
         if let Some(shard) = cached(&self.cache.shards, &name) {
             return Ok(shard);
