@@ -340,15 +340,15 @@ mod tests {
 
         let mut restored = Guard::restore(me(), &kept).unwrap();
         assert_eq!(restored, guard);
-        let mut never = |_: &GuardRecord| -> Result<(), ()> { panic!("nothing new to persist") };
+        let never = |_: &GuardRecord| -> Result<(), ()> { panic!("nothing new to persist") };
         let mut again = vote(5, 1, 3);
         again.ready.push(Hash32([8; 32]));
-        assert_eq!(restored.authorise_vote(again).unwrap().sign(&CHAIN, &key(), &mut never), Ok(first));
+        assert_eq!(restored.authorise_vote(again).unwrap().sign(&CHAIN, &key(), never), Ok(first));
         let second = restored.authorise_closing(Hash32([1; 32]), 5, list(2)).unwrap();
-        assert_eq!(second.sign(&CHAIN, &key(), &mut never), Ok(closing));
+        assert_eq!(second.sign(&CHAIN, &key(), never), Ok(closing));
         assert_eq!(restored.closing(&Hash32([1; 32])).unwrap().1, &list(1));
         let same = restored.authorise_block(header(1, 6, 0)).unwrap();
-        assert_eq!(same.sign(&CHAIN, &key(), &mut never), Ok(one));
+        assert_eq!(same.sign(&CHAIN, &key(), never), Ok(one));
         let refused = restored.authorise_block(header(1, 6, 1)).unwrap_err();
         assert_eq!(refused, GuardError::AnotherBlock { parent: Hash32([1; 32]) });
     }

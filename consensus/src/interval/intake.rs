@@ -1,0 +1,265 @@
+//! Taking events in: what is kept, what is dropped.
+
+use std::sync::Arc;
+
+use super::candidates::Check;
+use super::event::{Effect, Event};
+use super::port::ChainView;
+use super::round::{ClosingInsert, Round};
+use super::votes::VoteInsert;
+use super::{IntervalMachine, ROUNDS_KEPT};
+use crate::shard::key_hash;
+use crate::signed::Signed;
+use crate::state::{Checkpoint, Meta};
+use crate::tree::TreeBlock;
+use crate::types::{
+    Block, BlockHash, Closing, ClosingList, Commitment, Evidence, Outcome, READY_CAP, ShardKey, SignedVote,
+};
+
+/// Messages kept that came before their parent, a few seconds' worth.
+const EARLY_KEPT: usize = 256;
+/// Of these, closings, which carry whole lists.
+const EARLY_CLOSINGS: usize = 32;
+/// Keys kept for intervals that are not known yet.
+const KEYS_KEPT: usize = 32;
+
+impl IntervalMachine {
+    pub(super) fn take(&mut self, now: u64, event: Event, chain: &dyn ChainView, out: &mut Vec<Effect>) {
+        match event {
+            Event::Commitment(commitment) => self.on_commitment(commitment, chain),
+            Event::Closing(closing, list) => self.on_closing(closing, list, chain, out),
+            Event::Key(key) => self.on_key(key),
+            Event::ShardChecked { key_hash, opens } => self.on_shard_checked(key_hash, opens),
+            Event::Candidate(block) => self.on_candidate(now, block, chain, out),
+            Event::CandidateRefused(hash) => self.on_checked(&hash, Check::Refused),
+            Event::CandidateUnavailable(hash) => {
+                let retry = now + self.phases.view_ms;
+                self.on_checked(&hash, Check::Unavailable { retry });
+            }
+            Event::BlockImported(block, meta) => self.on_imported(now, block, meta, chain, out),
+            Event::Vote(vote) => self.on_vote(now, vote, out),
+            Event::ReadyTasks(mut tasks) => {
+                tasks.truncate(READY_CAP);
+                tasks.sort_unstable();
+                tasks.dedup();
+                self.ready = tasks;
+            }
+            Event::Syncing(syncing) => self.syncing = syncing,
+            Event::Tick => {}
+        }
+    }
+
+    /// What is known of the interval on a block of the tree. `None` if the block is not there.
+    pub(super) fn round_mut(&mut self, parent: &BlockHash, chain: &dyn ChainView) -> Option<&mut Round> {
+        if !self.tree.contains(parent) {
+            return None;
+        }
+        if !self.rounds.contains_key(parent) {
+            let mut round = Round::new(chain.interval(parent)?);
+            round.signed_block = self.signed.blocks.contains(parent);
+            round.key_seen = round.context.key_hash().is_some_and(|hash| self.keys.iter().any(|(k, _)| *k == hash));
+            self.rounds.insert(*parent, round);
+            self.evict_rounds(parent);
+        }
+        self.rounds.get_mut(parent)
+    }
+
+    /// Keeps the base's interval, the one just made, and of the others the highest.
+    fn evict_rounds(&mut self, made: &BlockHash) {
+        while self.rounds.len() > ROUNDS_KEPT {
+            let spare = self.rounds.iter().filter(|(parent, _)| **parent != self.base.block && *parent != made);
+            let Some(lowest) = spare.map(|(_, round)| round.context.parent).min() else { return };
+            self.rounds.remove(&lowest.block);
+        }
+    }
+
+    fn keep_early(&mut self, event: Event) {
+        let is_closing = |event: &Event| matches!(event, Event::Closing(..));
+        if is_closing(&event) && self.early.iter().filter(|e| is_closing(e)).count() >= EARLY_CLOSINGS {
+            let first = self.early.iter().position(is_closing);
+            first.and_then(|place| self.early.remove(place));
+        }
+        if self.early.len() >= EARLY_KEPT {
+            self.early.pop_front();
+        }
+        self.early.push_back(event);
+    }
+
+    /// Takes what came before this block did.
+    fn replay_early(&mut self, now: u64, parent: &BlockHash, chain: &dyn ChainView, out: &mut Vec<Effect>) {
+        let waiting = |event: &Event| match event {
+            Event::Commitment(c) => c.message.parent == *parent,
+            Event::Closing(c, _) => c.message.parent == *parent,
+            _ => false,
+        };
+        let (now_known, rest) = std::mem::take(&mut self.early).into_iter().partition::<Vec<_>, _>(waiting);
+        self.early = rest.into();
+        now_known.into_iter().for_each(|event| self.take(now, event, chain, out));
+    }
+
+    fn on_commitment(&mut self, commitment: Signed<Commitment>, chain: &dyn ChainView) {
+        let (parent, owner) = (commitment.message.parent, commitment.message.owner);
+        if !self.tree.contains(&parent) {
+            return self.keep_early(Event::Commitment(commitment));
+        }
+        let limits = self.limits.clone();
+        let Some(round) = self.round_mut(&parent, chain) else { return };
+        let held = u8::try_from(round.commitments_of(&owner)).unwrap_or(u8::MAX).saturating_add(1);
+        if held <= limits.commitments_per_owner && chain.can_commit(&parent, &owner, held) {
+            round.add_commitment(commitment, &limits);
+        }
+    }
+
+    fn on_closing(
+        &mut self,
+        closing: Signed<Closing>,
+        list: ClosingList,
+        chain: &dyn ChainView,
+        out: &mut Vec<Effect>,
+    ) {
+        let parent = closing.message.parent;
+        let limits = self.limits.clone();
+        if !self.tree.contains(&parent) {
+            if list.0.len() <= limits.list_cap as usize {
+                self.keep_early(Event::Closing(closing, list));
+            }
+            return;
+        }
+        let Some(round) = self.round_mut(&parent, chain) else { return };
+        if let ClosingInsert::Equivocation(evidence) = round.add_closing(closing, list, &limits) {
+            out.push(Effect::Equivocation(evidence));
+        }
+    }
+
+    fn on_key(&mut self, key: ShardKey) {
+        let hash = key_hash(&key);
+        if self.keys.iter().any(|(known, _)| *known == hash) {
+            return;
+        }
+        let needed = |hash: &_| self.rounds.values().any(|round| round.context.key_hash() == Some(*hash));
+        if self.keys.len() >= KEYS_KEPT {
+            // A flood of made-up keys pushes out made-up keys only, once the interval is known.
+            let spare = self.keys.iter().position(|(known, _)| !needed(known)).unwrap_or(0);
+            self.keys.remove(spare);
+        }
+        self.keys.push_back((hash, key));
+        for round in self.rounds.values_mut().filter(|round| round.context.key_hash() == Some(hash)) {
+            round.key_seen = true;
+        }
+    }
+
+    fn on_shard_checked(&mut self, hash: podl_chain_spec::Hash32, opens: bool) {
+        if opens || self.bad_keys.contains(&hash) {
+            return;
+        }
+        if self.bad_keys.len() >= KEYS_KEPT {
+            self.bad_keys.pop_front();
+        }
+        self.bad_keys.push_back(hash);
+        for round in self.rounds.values_mut().filter(|round| round.context.key_hash() == Some(hash)) {
+            round.timeline.opened = None;
+        }
+    }
+
+    fn on_vote(&mut self, now: u64, vote: SignedVote, out: &mut Vec<Effect>) {
+        if Some(vote.message.seat) == self.account {
+            self.resend.own_vote(&vote, now, self.phases.view_ms);
+        }
+        if let VoteInsert::Equivocation(evidence) = self.votes.insert(vote) {
+            out.push(Effect::Equivocation(evidence));
+        }
+    }
+
+    fn on_checked(&mut self, hash: &BlockHash, check: Check) {
+        self.rounds.values_mut().for_each(|round| round.candidates.set(hash, check));
+    }
+
+    fn on_candidate(&mut self, now: u64, block: Arc<Block>, chain: &dyn ChainView, out: &mut Vec<Effect>) {
+        let header = &block.header.message;
+        if self.tree.contains(&block.hash()) {
+            return;
+        }
+        let most_scored = self.limits.list_cap as usize;
+        let (account, header_parent) = (self.account, header.parent);
+        let Some(round) = self.round_mut(&header_parent, chain) else { return };
+        let context = round.context.clone();
+        let fits = header.height == context.height
+            && header.task == context.task
+            && header.round == context.round
+            && header.kind == block.body.outcome.kind();
+        let by_turn = header.kind == crate::types::OutcomeKind::Scored
+            || context.fallback_producer(header.view) == Some(header.producer);
+        if !fits || !by_turn {
+            return;
+        }
+        round.signed_block |= Some(header.producer) == account;
+        if let Some(twin) = round.candidates.twin(&block) {
+            let both = (twin.header.clone(), block.header.clone());
+            out.push(Effect::Equivocation(Box::new(Evidence::Blocks(Box::new(both)))));
+        }
+        if round.candidates.add(block.clone(), now, most_scored) {
+            self.absorb(now, &block, chain, out);
+        }
+    }
+
+    /// Takes what a block carries as if it had come alone, so that a node that missed messages catches up.
+    fn absorb(&mut self, now: u64, block: &Block, chain: &dyn ChainView, out: &mut Vec<Effect>) {
+        if let Some(key) = block.body.outcome.key() {
+            self.on_key(*key);
+        }
+        if let Outcome::Scored { closings, .. } | Outcome::Void { closings } = &block.body.outcome {
+            for seat in closings.closings.iter().filter(|_| closings.check_form().is_ok()) {
+                let list = ClosingList(closings.listed(seat).cloned().collect());
+                self.on_closing(closings.expand(block.parent(), seat), list, chain, out);
+            }
+        }
+        let certificate = block.body.certificate.iter().flat_map(|c| &c.votes);
+        for vote in block.body.votes.iter().chain(certificate) {
+            self.on_vote(now, vote.clone(), out);
+        }
+    }
+
+    fn on_imported(
+        &mut self,
+        now: u64,
+        block: Arc<Block>,
+        meta: Arc<Meta>,
+        chain: &dyn ChainView,
+        out: &mut Vec<Effect>,
+    ) {
+        let (hash, parent) = (block.hash(), block.parent());
+        let final_block = meta.finalised;
+        if self.tree.contains(&hash) || self.tree.insert(TreeBlock::new(&block, meta)).is_err() {
+            return;
+        }
+        // While catching up nobody needs the intervals of the past.
+        let wanted = self.rounds.contains_key(&parent) || (!self.syncing && block.height() > self.base.height);
+        if let Some(round) = wanted.then(|| self.round_mut(&parent, chain)).flatten() {
+            round.candidates.set_valid(block.clone(), now);
+        }
+        self.votes.follow(&self.tree);
+        if wanted {
+            self.absorb(now, &block, chain, out);
+        } else {
+            block.body.votes.iter().for_each(|vote| self.on_vote(now, vote.clone(), out));
+        }
+        self.finalise(final_block, out);
+        self.replay_early(now, &hash, chain, out);
+    }
+
+    /// Follows finality as far as it is on the node's branch: a final block elsewhere never makes it switch.
+    fn finalise(&mut self, block: Checkpoint, out: &mut Vec<Effect>) {
+        if block.height <= self.tree.root().height {
+            return;
+        }
+        let newly_final: Vec<Checkpoint> = self.tree.finalise(&block.block).iter().map(TreeBlock::checkpoint).collect();
+        if newly_final.is_empty() {
+            return;
+        }
+        out.push(Effect::Finalised(newly_final));
+        self.votes.follow(&self.tree);
+        let tree = &self.tree;
+        self.rounds.retain(|parent, _| tree.contains(parent));
+        self.decided.retain(|height, _| *height > tree.root().height);
+    }
+}

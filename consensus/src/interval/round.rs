@@ -1,0 +1,165 @@
+//! What a node holds of one interval: commitments, closings, candidates. Everything bounded.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use podl_chain_spec::{AccountId, Hash32, Limits};
+
+use super::candidates::Candidates;
+use super::timeline::Timeline;
+use crate::rules::IntervalContext;
+use crate::rules::commitments::check_list;
+use crate::signed::Signed;
+use crate::state::majority;
+use crate::types::{Closing, ClosingList, ClosingSet, Commitment, Evidence};
+
+/// One interval.
+#[derive(Clone, Debug)]
+pub(super) struct Round {
+    pub context: Arc<IntervalContext>,
+    pub timeline: Timeline,
+    pub candidates: Candidates,
+    /// First seen before the node closed and before it saw the key, by owner.
+    commitments: BTreeMap<AccountId, Vec<Signed<Commitment>>>,
+    closings: BTreeMap<AccountId, (Signed<Closing>, ClosingList)>,
+    /// The node's key signed a block on the parent.
+    pub signed_block: bool,
+    /// Whether the key was seen, which ends collecting even when the key turns out bad.
+    pub key_seen: bool,
+    /// Whether the publisher was told to release.
+    pub collection_closed: bool,
+    /// Whether the node was asked to open the shard.
+    pub shard_asked: bool,
+    /// Highest view that was considered for proposing, so that each is considered once.
+    pub next_view: u32,
+}
+
+/// What became of a closing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ClosingInsert {
+    New,
+    /// Known, no seat's, or with a list that breaks the rules.
+    Ignored,
+    Equivocation(Box<Evidence>),
+}
+
+impl Round {
+    pub fn new(context: Arc<IntervalContext>) -> Self {
+        Self {
+            context,
+            timeline: Timeline::default(),
+            candidates: Candidates::default(),
+            commitments: BTreeMap::new(),
+            closings: BTreeMap::new(),
+            signed_block: false,
+            key_seen: false,
+            collection_closed: false,
+            shard_asked: false,
+            next_view: 0,
+        }
+    }
+
+    /// Whether the task is a published one, whose shard needs a key.
+    pub fn needs_key(&self) -> bool {
+        !self.context.is_filler()
+    }
+
+    /// How many commitments of an owner are held.
+    pub fn commitments_of(&self, owner: &AccountId) -> usize {
+        self.commitments.get(owner).map_or(0, Vec::len)
+    }
+
+    /// Notes a commitment for the node's own list. Returns whether it is new and in time.
+    pub fn add_commitment(&mut self, commitment: Signed<Commitment>, limits: &Limits) -> bool {
+        let (message, context) = (&commitment.message, &self.context);
+        let fits = message.parent == context.parent.block
+            && message.task == context.task
+            && message.round == context.round
+            && self.timeline.closed.is_none()
+            && !self.key_seen
+            && self.commitments.values().map(Vec::len).sum::<usize>() < limits.list_cap as usize;
+        let own = self.commitments.get(&message.owner).map_or(&[][..], Vec::as_slice);
+        let new =
+            own.len() < usize::from(limits.commitments_per_owner) && own.iter().all(|c| c.message.id != message.id);
+        if fits && new {
+            self.commitments.entry(message.owner).or_default().push(commitment);
+        }
+        fits && new
+    }
+
+    /// The node's own list.
+    pub fn list(&self) -> ClosingList {
+        ClosingList::new(self.commitments.values().flatten().cloned())
+    }
+
+    /// Notes a seat's closing if its list is what it signed and keeps to the rules.
+    pub fn add_closing(&mut self, closing: Signed<Closing>, list: ClosingList, limits: &Limits) -> ClosingInsert {
+        let (message, context) = (&closing.message, &self.context);
+        if message.parent != context.parent.block || !context.seats.contains(&message.seat) {
+            return ClosingInsert::Ignored;
+        }
+        if let Some((first, _)) = self.closings.get(&message.seat) {
+            return if first.message == *message {
+                ClosingInsert::Ignored
+            } else {
+                ClosingInsert::Equivocation(Box::new(Evidence::Closings(first.clone(), closing)))
+            };
+        }
+        let interval = (&context.parent.block, &context.task, context.round);
+        let rules = check_list(limits, interval, list.0.iter().map(|c| &c.message));
+        if rules.is_err() || !list.is_sorted() || list.root() != message.list_root {
+            return ClosingInsert::Ignored;
+        }
+        self.closings.insert(message.seat, (closing, list));
+        ClosingInsert::New
+    }
+
+    /// The closing of a seat.
+    pub fn closing(&self, seat: &AccountId) -> Option<&(Signed<Closing>, ClosingList)> {
+        self.closings.get(seat)
+    }
+
+    /// All closings known, by seat.
+    pub fn closings(&self) -> impl Iterator<Item = &(Signed<Closing>, ClosingList)> {
+        self.closings.values()
+    }
+
+    /// Whether closings of a majority are known.
+    pub fn has_majority(&self) -> bool {
+        self.closings.len() >= majority(self.context.seats.len())
+    }
+
+    /// The closings that list a commitment (all, for `None`), if they are of a majority.
+    pub fn closing_set(&self, listing: Option<&Hash32>) -> Option<ClosingSet> {
+        let lists = |list: &ClosingList| {
+            listing.is_none_or(|hash| list.0.binary_search_by_key(hash, |c| c.message.hash()).is_ok())
+        };
+        let chosen: Vec<_> = self.closings.values().filter(|(_, list)| lists(list)).collect();
+        let enough = chosen.len() >= majority(self.context.seats.len());
+        enough.then(|| ClosingSet::new(chosen.into_iter().map(|(closing, list)| (closing, list))))
+    }
+
+    /// How often each commitment is listed, with its owner.
+    fn tally(&self) -> BTreeMap<Hash32, (AccountId, usize)> {
+        let mut tally = BTreeMap::new();
+        for commitment in self.closings.values().flat_map(|(_, list)| &list.0) {
+            tally.entry(commitment.message.hash()).or_insert((commitment.message.owner, 0)).1 += 1;
+        }
+        tally
+    }
+
+    /// Whether any commitment is listed by a majority, which a void block must show.
+    pub fn has_counted(&self) -> bool {
+        let needed = majority(self.context.seats.len());
+        self.tally().values().any(|(_, times)| *times >= needed)
+    }
+
+    /// Whether all owners of commitments that a majority may have listed (the closings still unknown counted in) have
+    /// shown a candidate. One candidate an owner is enough: its key may sign only one block on the parent.
+    pub fn all_shown(&self) -> bool {
+        let unknown = self.context.seats.len().saturating_sub(self.closings.len());
+        let needed = majority(self.context.seats.len());
+        let possible = self.tally().into_values().filter(|(_, times)| times + unknown >= needed);
+        possible.into_iter().all(|(owner, _)| self.candidates.has_scored_by(&owner))
+    }
+}
