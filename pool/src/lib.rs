@@ -2,5 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod calibration;
 pub mod partition;
+pub mod protocol;
 pub mod rng;
+pub mod types;

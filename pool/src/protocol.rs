@@ -1,0 +1,338 @@
+//! Messages of `/podl/<genesis8>/pool/1`: requests of a miner, replies of a manager.
+//!
+//! Canonical postcard ([`podl_consensus::codec`]); anything else is refused. Lengths are limited before decoding and
+//! every list after it. The sender's identity is that of the connection, never a field.
+
+use podl_chain_spec::{AccountId, Hash32};
+use podl_consensus::codec::{self, CodecError};
+use podl_consensus::types::BlobRef;
+use serde::{Deserialize, Serialize};
+
+use crate::calibration::CalibrationJob;
+use crate::types::{Base, Class, EvaluationPlan, Interval, Lease, LeaseId, LeaseKind, Share};
+
+/// Version of these messages. A miner of another version is told to update.
+pub const VERSION: u16 = 1;
+/// Most bytes of an artefact inside a message; larger ones go ahead in chunks.
+pub const INLINE_BYTES: usize = 1 << 20;
+/// Most bytes of one chunk of an upload.
+pub const CHUNK_BYTES: usize = 512 << 10;
+/// Most bytes of a request: an inline artefact and its share.
+pub const REQUEST_BYTES: usize = INLINE_BYTES + (16 << 10);
+/// Most bytes of a reply: a workload (normalisation of 4 x 256 values, lists of a space) and elites.
+pub const REPLY_BYTES: usize = 64 << 10;
+/// Most characters of a miner's name for its software.
+pub const AGENT_CHARACTERS: usize = 64;
+/// Most elites in a lease.
+pub const ELITES: usize = 4;
+/// Most convolution layers in a message, whatever the chain's caps.
+const LAYERS: usize = 32;
+
+/// What a miner asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// First message of every connection.
+    Hello {
+        /// [`VERSION`] of the miner.
+        version: u16,
+        /// Whom to pay.
+        account: AccountId,
+        /// Software and version, for people.
+        agent: String,
+    },
+    /// Answer to a calibration.
+    Calibrated {
+        /// The job's seed.
+        seed: [u8; 32],
+        /// Digest of the answer.
+        digest: Hash32,
+    },
+    /// Asks for work and ends the lease that the miner has.
+    Lease,
+    /// Progress of a lease; also the heartbeat.
+    Progress {
+        /// The lease.
+        lease: LeaseId,
+        /// Training multiply-accumulates spent under it so far.
+        done_macs: u64,
+    },
+    /// A result. The artefact is inline, or its chunks were sent before.
+    Submit {
+        /// The claim.
+        share: Share,
+        /// The artefact's bytes if they are at most [`INLINE_BYTES`].
+        inline: Option<Vec<u8>>,
+    },
+    /// Part of an artefact, in order from offset 0.
+    Chunk {
+        /// The whole artefact.
+        artefact: BlobRef,
+        /// Where the part begins.
+        offset: u64,
+        /// The part.
+        bytes: Vec<u8>,
+    },
+    /// Hands the lease back and leaves.
+    Leave,
+}
+
+/// Why a request was refused. Every refusal says what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// Not canonical, too long, or a list beyond its limit.
+    #[error("malformed request: update the miner, its messages are not of this protocol")]
+    Malformed,
+    /// Another protocol version.
+    #[error("other protocol version: update the older of miner and pool")]
+    Version,
+    /// No Hello yet on this pool.
+    #[error("unknown miner: say hello first")]
+    Unknown,
+    /// The pool has as many miners as it takes.
+    #[error("the pool is full: try later or join another pool")]
+    Full,
+    /// Too many messages.
+    #[error("too many requests: wait as told before the next")]
+    RateLimited,
+    /// Work before calibration.
+    #[error("not calibrated: run the calibration of the welcome first")]
+    NotCalibrated,
+    /// A wrong or late calibration answer.
+    #[error("calibration failed: the answer is wrong; check for faulty memory or an altered kernel")]
+    CalibrationFailed,
+    /// Nothing to do now.
+    #[error("no interval is in its training phase: ask again as told")]
+    NoInterval,
+    /// The rest of the phase is too short for a lease.
+    #[error("the phase ends before a lease could: ask again as told")]
+    TooLate,
+    /// Not this miner's lease, or one of another interval.
+    #[error("no such lease: ask for one")]
+    NoLease,
+    /// A result after the lease's grace window.
+    #[error("the lease is over: submit earlier, results count until shortly after its end")]
+    Late,
+    /// More work claimed than the lease has.
+    #[error("more work claimed than the lease allows: stop at the lease's budget")]
+    OverBudget,
+    /// More work claimed than this miner's measured speed makes possible.
+    #[error("more work claimed than the measured speed allows")]
+    Implausible,
+    /// A network outside what the lease names.
+    #[error("the network is outside the lease: train only what the lease names")]
+    OutsideLease,
+    /// Somebody has trained this candidate, or this very model was submitted already.
+    #[error("already trained: a candidate is paid once; try another of the subspace")]
+    NotNovel,
+    /// The artefact's bytes are missing, or are not of its root and length.
+    #[error("the artefact is not there: upload it, by chunks if it is over the inline limit")]
+    NoArtefact,
+    /// A chunk out of order, or an artefact beyond the chain's cap.
+    #[error("bad chunk: send an artefact's chunks in order from offset 0, within the chain's cap")]
+    BadChunk,
+    /// Too many results wait to be checked.
+    #[error("the pool is busy checking: submit again as told")]
+    Busy,
+    /// Claims proved false or messages broke the rules too often.
+    #[error("suspended after false claims or broken messages: wait as told")]
+    Suspended,
+}
+
+/// What a miner is told with every acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Its class.
+    pub class: Class,
+    /// Measured training speed, in multiply-accumulates a second.
+    pub speed_macs_s: u64,
+    /// The speed above which miners were strong when classes were last assigned.
+    pub strong_from_macs_s: u64,
+    /// Its verified multiply-accumulates that are not paid yet.
+    pub unpaid_macs: u64,
+    /// Those of all miners.
+    pub pool_unpaid_macs: u64,
+    /// Its results accepted and refused so far.
+    pub accepted: u32,
+    /// Its results refused or found false.
+    pub rejected: u32,
+}
+
+/// What a manager answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// To Hello.
+    Welcome {
+        /// The pool's cut, in thousandths.
+        fee_permille: u16,
+        /// How often to report progress.
+        heartbeat_ms: u64,
+        /// What to calibrate with; none when the pool knows the miner's speed.
+        calibrate: Option<CalibrationJob>,
+    },
+    /// To Calibrated: the measurement was too short, do this longer one.
+    CalibrateAgain(CalibrationJob),
+    /// Work.
+    Lease {
+        /// The lease.
+        lease: Box<Lease>,
+        /// Its interval.
+        interval: Box<Interval>,
+        /// What to claim counts on.
+        plan: EvaluationPlan,
+    },
+    /// Taken.
+    Ack {
+        /// False when the miner's lease is no longer worth working on.
+        go_on: bool,
+        /// The pool's best confirmed network.
+        best: Option<Base>,
+        /// The miner's standing.
+        standing: Standing,
+    },
+    /// Not taken.
+    Refused {
+        /// Why, and what to do.
+        refusal: Refusal,
+        /// When to ask again, if asking again makes sense.
+        retry_ms: u64,
+    },
+    /// To Leave.
+    Goodbye {
+        /// Verified multiply-accumulates that are not paid yet, and will be.
+        unpaid_macs: u64,
+    },
+}
+
+/// Decodes a request and checks its lists.
+///
+/// # Errors
+/// [`CodecError`] for bytes that are too long, malformed, not canonical or beyond a list's limit.
+pub fn decode_request(bytes: &[u8]) -> Result<Request, CodecError> {
+    let request: Request = codec::decode(bytes, REQUEST_BYTES)?;
+    let (got, limit) = match &request {
+        Request::Hello { agent, .. } => (agent.chars().count(), AGENT_CHARACTERS),
+        Request::Submit { share, inline } => {
+            too_long(inline.as_ref().map_or(0, Vec::len), INLINE_BYTES)?;
+            (share.architecture.layers.len(), LAYERS)
+        }
+        Request::Chunk { bytes, .. } => (bytes.len(), CHUNK_BYTES),
+        _ => (0, 0),
+    };
+    too_long(got, limit)?;
+    Ok(request)
+}
+
+/// Decodes a reply and checks its lists.
+///
+/// # Errors
+/// As [`decode_request`].
+pub fn decode_reply(bytes: &[u8]) -> Result<Reply, CodecError> {
+    let reply: Reply = codec::decode(bytes, REPLY_BYTES)?;
+    match &reply {
+        Reply::Lease { lease, .. } => check_lease(lease)?,
+        Reply::Ack { best: Some(base), .. } => check_base(base)?,
+        _ => {}
+    }
+    Ok(reply)
+}
+
+fn check_lease(lease: &Lease) -> Result<(), CodecError> {
+    match &lease.kind {
+        LeaseKind::Explore { elites, subspace, .. } => {
+            too_long(elites.len(), ELITES)?;
+            too_long(subspace.cuts.len(), LAYERS * 10)?;
+            elites.iter().try_for_each(check_base)
+        }
+        LeaseKind::Exploit { base, .. } => check_base(base),
+    }
+}
+
+fn check_base(base: &Base) -> Result<(), CodecError> {
+    too_long(base.architecture.layers.len(), LAYERS)
+}
+
+fn too_long(got: usize, limit: usize) -> Result<(), CodecError> {
+    if got <= limit { Ok(()) } else { Err(CodecError::TooLong { got, limit }) }
+}
+
+/// Bytes of a message.
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    codec::encode(message)
+}
+
+/// The protocol's name on a chain: the first 8 bytes of the genesis hash keep chains apart.
+pub fn protocol_name(genesis: &Hash32) -> String {
+    let text = genesis.to_string();
+    format!("/podl/{}/pool/{VERSION}", &text[..16])
+}
+
+#[cfg(test)]
+mod tests {
+    use podl_consensus::workload::Architecture;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn share(layers: usize) -> Share {
+        let layer = podl_consensus::workload::ConvLayer {
+            kernel: [3, 3],
+            filters: 8,
+            stride: [1, 1],
+            pool: 2,
+            act: podl_consensus::workload::FixedPoint::new(1, 4),
+            weight: podl_consensus::workload::FixedPoint::new(1, 5),
+        };
+        Share {
+            lease: LeaseId(3),
+            artefact: BlobRef { root: Hash32([1; 32]), bytes: 9 },
+            architecture: Architecture { layers: vec![layer; layers] },
+            base: None,
+            images: 100,
+            correct: 7,
+        }
+    }
+
+    #[test]
+    fn requests_round_trip_and_limits_hold() {
+        let good = Request::Submit { share: share(6), inline: Some(vec![5; INLINE_BYTES]) };
+        assert_eq!(decode_request(&encode(&good)).unwrap(), good);
+        let bad = [
+            Request::Submit { share: share(6), inline: Some(vec![5; INLINE_BYTES + 1]) },
+            Request::Submit { share: share(33), inline: None },
+            Request::Hello { version: 1, account: AccountId([0; 32]), agent: "x".repeat(65) },
+            Request::Chunk {
+                artefact: BlobRef { root: Hash32([0; 32]), bytes: 1 },
+                offset: 0,
+                bytes: vec![0; CHUNK_BYTES + 1],
+            },
+        ];
+        for request in bad {
+            assert!(matches!(decode_request(&encode(&request)), Err(CodecError::TooLong { .. })));
+        }
+        assert!(matches!(decode_request(&vec![0; REQUEST_BYTES + 1]), Err(CodecError::TooLong { .. })));
+        let mut trailing = encode(&Request::Lease);
+        trailing.push(0);
+        assert_eq!(decode_request(&trailing), Err(CodecError::NotCanonical));
+    }
+
+    #[test]
+    fn every_refusal_names_a_remedy() {
+        for refusal in [Refusal::Full, Refusal::TooLate, Refusal::NotNovel, Refusal::Suspended] {
+            let text = refusal.to_string();
+            assert!(text.contains(':'), "{text}");
+        }
+        assert_eq!(protocol_name(&Hash32([0xab; 32])), "/podl/abababababababab/pool/1");
+    }
+
+    proptest! {
+        #[test]
+        fn decoders_never_panic_and_accept_only_encodings(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(request) = decode_request(&bytes) {
+                prop_assert_eq!(encode(&request), bytes.clone());
+            }
+            if let Ok(reply) = decode_reply(&bytes) {
+                prop_assert_eq!(encode(&reply), bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What manager and miners talk about: intervals, leases, shares, elites.
+
+use podl_chain_spec::{AccountId, Hash32};
+use podl_consensus::types::{BlobRef, BlockHash, Height, ModelRoot, TaskId};
+use podl_consensus::workload::{Architecture, Network, NetworkError, Workload};
+use serde::{Deserialize, Serialize};
+
+use crate::partition::Subspace;
+
+/// A miner: the ed25519 public key that is its peer id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MinerId(pub Hash32);
+
+/// A lease of one pool; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LeaseId(pub u64);
+
+/// An evaluation that the manager has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct JobId(pub u64);
+
+/// Where an interval's data come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DataSource {
+    /// A published task: training images, then search-validation images, in one blob.
+    Published {
+        /// The blob.
+        data: BlobRef,
+        /// How many of its images come first and are for training.
+        train_images: u32,
+    },
+    /// A filler interval: the shard that scores is generated from a seed and public, so it is also what is trained on.
+    Filler {
+        /// Seed of the generator.
+        seed: [u8; 32],
+    },
+}
+
+/// The work of one interval, as the manager's node knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interval {
+    /// The block that the interval builds on; names the interval.
+    pub parent: BlockHash,
+    /// Number of the interval.
+    pub height: Height,
+    /// The task, or the filler task of that parent.
+    pub task: TaskId,
+    /// The task's round; 0 for filler.
+    pub round: u32,
+    /// What is searched and how it is judged.
+    pub workload: Workload,
+    /// What is trained on.
+    pub data: DataSource,
+    /// A model that the winner must beat, so that submitting it again wins nothing.
+    pub baseline: Option<ModelRoot>,
+}
+
+impl Interval {
+    /// Whether the data are generated.
+    pub fn is_filler(&self) -> bool {
+        matches!(self.data, DataSource::Filler { .. })
+    }
+
+    /// Training multiply-accumulates of one image in a network of this task.
+    ///
+    /// # Errors
+    /// [`NetworkError`] when the architecture has no network.
+    pub fn training_macs(&self, architecture: &Architecture) -> Result<u64, NetworkError> {
+        let work = &self.workload;
+        Ok(Network::new(architecture, work.input, work.classes, work.space.dense)?.training_macs())
+    }
+}
+
+/// How many images results are judged on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvaluationPlan {
+    /// Images that the miner knows and whose count it claims: the first of the search-validation images.
+    pub public_images: u32,
+    /// Images that only the manager knows; 0 in filler intervals, where the public ones are the score itself.
+    pub holdout_images: u32,
+}
+
+impl EvaluationPlan {
+    /// The plan for so many search-validation images: a quarter, at most 256, to check the claim, up to 1,000 of the
+    /// others to rank by. A claim needs few images, since one wrong count exposes it; ranking needs many.
+    pub fn for_validation(images: u32) -> Self {
+        let public_images = (images / 4).min(256).max(images.min(32));
+        Self { public_images, holdout_images: (images - public_images).min(1000) }
+    }
+
+    /// The plan for a filler shard of so many images.
+    pub fn for_filler(shard_images: u32) -> Self {
+        Self { public_images: shard_images, holdout_images: 0 }
+    }
+
+    /// Images that models are ranked by.
+    pub fn rank_images(self) -> u32 {
+        if self.holdout_images > 0 { self.holdout_images } else { self.public_images }
+    }
+}
+
+/// A count that cannot well be chance: more than three standard deviations above guessing.
+pub fn is_above_chance(correct: u32, images: u32, classes: u16) -> bool {
+    let (correct, images, classes) = (i128::from(correct), i128::from(images), i128::from(classes.max(1)));
+    // correct - n/c > 3 sqrt(n/c), with both sides multiplied by c and squared.
+    let excess = correct * classes - images;
+    excess > 0 && excess * excess > 9 * images * classes
+}
+
+/// A network to start from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// Its artefact.
+    pub artefact: BlobRef,
+    /// Its architecture.
+    pub architecture: Architecture,
+    /// Training images that its weights have seen.
+    pub images: u64,
+    /// Thousandths of the manager's hold-out that it classifies correctly.
+    pub permille: u16,
+}
+
+/// What a lease is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LeaseKind {
+    /// Try networks of a part of the space (paper: strong miners explore).
+    Explore {
+        /// The part.
+        subspace: Subspace,
+        /// Training images for each candidate, so that candidates compare.
+        rung_images: u32,
+        /// Confirmed networks, best first: where to climb from if they lie in, or near, the part.
+        elites: Vec<Base>,
+    },
+    /// Train a confirmed network longer, or vary it (paper: weak miners exploit).
+    Exploit {
+        /// The network.
+        base: Base,
+        /// Whether to change one setting and train that from scratch instead.
+        mutate: bool,
+    },
+}
+
+/// Work for one miner, sized to a fixed share of the phase.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Its name.
+    pub id: LeaseId,
+    /// The interval it belongs to.
+    pub parent: BlockHash,
+    /// What to do.
+    pub kind: LeaseKind,
+    /// Fixes candidate order, first weights and data order.
+    pub seed: u64,
+    /// Training multiply-accumulates to spend. Shares are judged by it.
+    pub budget_macs: u64,
+    /// How long that should take.
+    pub wall_ms: u64,
+    /// From receipt on, when it must be over.
+    pub due_ms: u64,
+}
+
+/// A miner's result: a trained network and what the miner claims of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Under which lease.
+    pub lease: LeaseId,
+    /// The model.
+    pub artefact: BlobRef,
+    /// Its architecture.
+    pub architecture: Architecture,
+    /// The model whose training was continued; none when trained from scratch.
+    pub base: Option<ModelRoot>,
+    /// Training images spent on it under this lease.
+    pub images: u64,
+    /// Claimed count on the public part of the search-validation images.
+    pub correct: u32,
+}
+
+/// A model that the manager has confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elite {
+    /// Who trained it.
+    pub miner: MinerId,
+    /// Its artefact.
+    pub artefact: BlobRef,
+    /// Its architecture, read from the artefact.
+    pub architecture: Architecture,
+    /// Training images that its weights have seen, over all leases.
+    pub images: u64,
+    /// Confirmed count on the images that models are ranked by.
+    pub count: u32,
+    /// Confirmed count on the public part.
+    pub public_correct: u32,
+    /// Multiply-accumulates x bits of one image; fewer rank first among equals.
+    pub mac_bits: u64,
+}
+
+impl Elite {
+    /// Best first: higher count, then fewer MAC-bits, then root, as the chain ranks siblings.
+    pub fn rank(&self) -> (std::cmp::Reverse<u32>, u64, ModelRoot) {
+        (std::cmp::Reverse(self.count), self.mac_bits, self.artefact.root)
+    }
+
+    /// What other miners are told of it.
+    pub fn base(&self, rank_images: u32) -> Base {
+        let permille = u64::from(self.count) * 1000 / u64::from(rank_images.max(1));
+        Base {
+            artefact: self.artefact,
+            architecture: self.architecture.clone(),
+            images: self.images,
+            permille: u16::try_from(permille.min(1000)).unwrap_or(1000),
+        }
+    }
+}
+
+/// Strong miners can finish a lease of a subspace inside the phase, weak ones cannot (paper, 3.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Class {
+    /// Explores.
+    Strong,
+    /// Exploits.
+    Weak,
+}
+
+/// Whom a share is paid to.
+pub type PayTo = AccountId;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_keep_images_secret_when_there_are_enough() {
+        for (images, public_images, holdout_images) in
+            [(2000, 256, 1000), (1000, 250, 750), (100, 32, 68), (20, 20, 0), (0, 0, 0)]
+        {
+            let plan = EvaluationPlan::for_validation(images);
+            assert_eq!((plan.public_images, plan.holdout_images), (public_images, holdout_images), "{images}");
+        }
+        assert_eq!(EvaluationPlan::for_filler(400).rank_images(), 400);
+    }
+
+    #[test]
+    fn chance_is_left_behind_at_three_deviations() {
+        // 1,000 images of 10 classes: 100 expected, deviation at most 10.
+        assert!(!is_above_chance(100, 1000, 10));
+        assert!(!is_above_chance(130, 1000, 10));
+        assert!(is_above_chance(131, 1000, 10));
+        assert!(!is_above_chance(0, 0, 10));
+        assert!(!is_above_chance(u32::MAX, u32::MAX, 1));
+    }
+}
