@@ -81,6 +81,13 @@ impl UnsignedBlock {
     }
 }
 
+/// A trial execution.
+struct Run {
+    state_root: Hash32,
+    taken: Vec<SignedTransaction>,
+    left_out: Vec<(Hash32, LeftOut)>,
+}
+
 /// Who proposes what on which parent.
 struct Proposal {
     parent: BlockHash,
@@ -161,7 +168,7 @@ impl<S: StateStore> Chain<S> {
         };
         let input = BlockInput { spec: &self.spec, interval: &interval, time_ms, producer, body: &body };
         let room = self.room(&header, &body);
-        let (state_root, taken, left_out) = self.run(&state, &input, parts.transactions, room)?;
+        let Run { state_root, taken, left_out } = self.run(&state, &input, parts.transactions, room)?;
         body.transactions = taken;
         (header.body_root, header.state_root) = (body.root(), state_root);
         Ok(UnsignedBlock { header, body, left_out })
@@ -175,14 +182,13 @@ impl<S: StateStore> Chain<S> {
     }
 
     /// Executes the block with as many of the transactions as work and fit.
-    #[allow(clippy::type_complexity)]
     fn run(
         &self,
         state: &StateView<'_>,
         input: &BlockInput<'_>,
         transactions: Vec<SignedTransaction>,
         mut room: usize,
-    ) -> Result<(Hash32, Vec<SignedTransaction>, Vec<(Hash32, LeftOut)>), BuildError> {
+    ) -> Result<Run, BuildError> {
         let mut execution = Execution::begin(state, input)?;
         let most = usize::try_from(self.spec.limits.block_transactions).unwrap_or(usize::MAX);
         let (mut taken, mut left_out) = (Vec::new(), Vec::new());
@@ -204,7 +210,7 @@ impl<S: StateStore> Chain<S> {
                 Err(reason) => left_out.push((transaction.message.id(), reason)),
             }
         }
-        Ok((execution.finish()?.delta.root, taken, left_out))
+        Ok(Run { state_root: execution.finish()?.delta.root, taken, left_out })
     }
 
     fn usable_certificate(&self, meta: &Meta, parent: BlockHash, certificate: Certificate) -> Option<Certificate> {

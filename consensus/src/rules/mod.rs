@@ -13,6 +13,9 @@ pub mod isolation;
 pub mod transaction;
 pub mod work;
 
+#[cfg(test)]
+mod tests;
+
 pub use context::{IntervalContext, TaskRound, commitment_fee, filler_seed, filler_task};
 pub use error::{Blame, BlockError, ContextError, HeaderError, IsolationError, WorkRuleError};
 pub use work::{BlobSource, ShardCache, WorkDone, WorkJob};
