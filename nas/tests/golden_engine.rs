@@ -19,7 +19,7 @@ fn network(text: &str) -> Network {
     Network::new(&architecture, InputShape::CIFAR, 10, DenseConfig::default()).unwrap()
 }
 
-/// A model with parameters from the pinned generator, half of the format's range wide so that layers neither die
+/// A model with parameters from the pinned generator, a quarter of the format's range wide so that layers neither die
 /// nor saturate.
 fn model(network: Network) -> Model {
     let mut random = Random::new("golden engine test", &[1; 32], 0);

@@ -5,12 +5,14 @@
 //! time. [`CostModel::Naqs`] reproduces the published program, slips included, so that its logs can be checked;
 //! [`CostModel::Corrected`] mends them and is what chains use.
 
+mod lines;
 mod mapping;
 mod tables;
 mod tile;
 
 use podl_consensus::workload::{Architecture, Bounds, FixedPoint, INPUT_BITS, InputShape, Span};
 
+pub use lines::{Answer, LineError, answer_line};
 use mapping::map_layers;
 use tile::TileSpace;
 

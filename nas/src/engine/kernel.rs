@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn pairs_keep_signs() {
         for (low, high) in [(0, 0), (-1, 1), (i16::MIN, i16::MAX), (1, -1)] {
-            assert_eq!(halves(pair(low, high)), [low.into(), high.into()]);
+            assert_eq!(halves(pair(low, high)), [i32::from(low), i32::from(high)]);
         }
     }
 }
