@@ -9,7 +9,6 @@ use super::Chain;
 use crate::codec;
 use crate::execute::{BlockInput, Execution, TransactionError};
 use crate::finality::{is_quorum, voters_on};
-use crate::rules::IntervalContext;
 use crate::rules::transaction::{FormError, check_form};
 use crate::signed::Signed;
 use crate::state::{Meta, StateError, StateStore, StateView};
@@ -147,7 +146,7 @@ impl<S: StateStore> Chain<S> {
     fn build(&self, proposal: Proposal, parts: BlockParts) -> Result<UnsignedBlock, BuildError> {
         let Proposal { parent, producer, view, outcome } = proposal;
         let state = self.state(&parent).ok_or(BuildError::UnknownParent(parent))?;
-        let interval = IntervalContext::derive(&self.spec, self.chain, parent, &state)?;
+        let interval = self.shared_interval(&parent)?.ok_or(BuildError::UnknownParent(parent))?;
         let meta = state.meta()?;
         let votes = usable_votes(&meta, interval.parent.height, parent, parts.votes);
         let certificate = parts.certificate.and_then(|certificate| self.usable_certificate(&meta, parent, certificate));

@@ -123,7 +123,7 @@ impl<S: StateStore> Chain<S> {
         isolation::check_form(&self.spec, &self.chain, &block)?;
         let parent = block.parent();
         let state = self.state(&parent).ok_or(BlockError::UnknownParent { block: hash, parent })?;
-        let interval = IntervalContext::derive(&self.spec, self.chain, parent, &state)?;
+        let interval = self.shared_interval(&parent)?.ok_or(BlockError::UnknownParent { block: hash, parent })?;
         header::check(&self.spec, &interval, &block.header.message)?;
         context_rules::check(&interval, &state, |height| self.ancestor(&parent, height), &block)?;
         isolation::check_signatures(&self.chain, &block)?;

@@ -16,8 +16,8 @@ mod import;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use podl_chain_spec::{ChainSpec, Hash32};
 
@@ -52,7 +52,11 @@ pub struct Chain<S> {
     finalised: Checkpoint,
     blocks: BTreeMap<BlockHash, ChainBlock>,
     shards: Arc<ShardCache>,
+    intervals: Mutex<VecDeque<Arc<IntervalContext>>>,
 }
+
+/// Parents whose intervals are kept: siblings of two heights.
+const CACHED_INTERVALS: usize = 8;
 
 impl<S: StateStore> Chain<S> {
     /// The chain over a store that holds the state of `stored` (for a new chain the state of
@@ -83,6 +87,7 @@ impl<S: StateStore> Chain<S> {
             finalised: stored,
             blocks: BTreeMap::new(),
             shards,
+            intervals: Mutex::default(),
         };
         for (block, delta) in blocks {
             opened.reload(block, delta)?;
@@ -183,13 +188,33 @@ impl<S: StateStore> Chain<S> {
         Some(StateView::new(&self.store, height, deltas))
     }
 
-    /// The interval on a block; `None` when its state is not here.
+    /// The interval on a block; `None` when its state is not here. Derived once for each of the last few parents:
+    /// every commitment, closing and candidate of an interval asks for it.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn shared_interval(&self, parent: &BlockHash) -> Result<Option<Arc<IntervalContext>>, StateError> {
+        if !self.contains(parent) {
+            return Ok(None);
+        }
+        // A poisoned lock means a panic between two writes of whole entries: the entries are still whole.
+        let mut cached = self.intervals.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(interval) = cached.iter().find(|interval| interval.parent.block == *parent) {
+            return Ok(Some(interval.clone()));
+        }
+        let Some(state) = self.state(parent) else { return Ok(None) };
+        let interval = Arc::new(IntervalContext::derive(&self.spec, self.chain, *parent, &state)?);
+        cached.push_front(interval.clone());
+        cached.truncate(CACHED_INTERVALS);
+        Ok(Some(interval))
+    }
+
+    /// A copy of [`Chain::shared_interval`].
     ///
     /// # Errors
     /// [`StateError`].
     pub fn interval_context(&self, parent: &BlockHash) -> Result<Option<IntervalContext>, StateError> {
-        let Some(state) = self.state(parent) else { return Ok(None) };
-        IntervalContext::derive(&self.spec, self.chain, *parent, &state).map(Some)
+        Ok(self.shared_interval(parent)?.map(|interval| (*interval).clone()))
     }
 
     /// The job of opening (or generating) an interval's shard, sharing what candidates opened before; `None` when a key

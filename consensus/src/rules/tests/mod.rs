@@ -3,6 +3,7 @@
 
 mod context;
 mod isolation;
+mod mutations;
 mod transaction;
 mod work;
 
