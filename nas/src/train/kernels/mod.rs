@@ -1,0 +1,13 @@
+//! Training kernels on plain slices: no candle, no threads.
+//!
+//! Every kernel takes an [`simd::Isa`] and gives the same bits for each of them.
+pub mod conv;
+#[cfg(test)]
+mod conv_tests;
+pub mod dense;
+pub mod gemm;
+pub mod quant;
+#[cfg(test)]
+mod reference;
+pub mod simd;
+pub mod window;

@@ -1,0 +1,32 @@
+//! How much memory training takes, before it starts.
+
+use podl_consensus::workload::Network;
+
+use super::kernels::window::Geometry;
+use super::ops::scratch_bytes;
+use super::threads::PARTS;
+
+/// Bytes that training this network takes at most, about: activations and their gradients, marks, parameters with
+/// gradients and momentum, partial sums and each thread's scratch memory. Saturates.
+pub fn training_bytes(network: &Network, batch: usize, threads: usize) -> u64 {
+    let float = size_of::<f32>() as u64;
+    let wide = |n: usize| n as u64;
+    let mut activations = wide(network.input.values());
+    let (mut scratch, mut partial) = (0u64, 0u64);
+    for conv in &network.convs {
+        let g = Geometry::new(conv);
+        // Value, gradient, gradient in the making (candle adds it to zeros), and a 16-bit mark.
+        activations = activations.saturating_add(wide(g.out_len()).saturating_mul(4));
+        partial = partial.max(wide(g.filters).saturating_mul(wide(g.depth)));
+        scratch = scratch.max(wide(scratch_bytes(&g, batch)));
+    }
+    activations =
+        activations.saturating_add((u64::from(network.hidden.inputs) + u64::from(network.hidden.outputs)) * 4);
+    // Value, quantised value, packed twice, gradient twice, momentum.
+    let parameters = network.parameters().saturating_mul(7);
+    let floats = activations
+        .saturating_mul(wide(batch))
+        .saturating_add(parameters)
+        .saturating_add(partial.saturating_mul(wide(PARTS)));
+    floats.saturating_mul(float).saturating_add(scratch.saturating_mul(wide(threads.max(1))))
+}

@@ -1,0 +1,26 @@
+//! Quantisation-aware training of child networks, through candle with operations of our own.
+//!
+//! Stock candle cannot train this search space (convolutions with different strides, asymmetric padding and non-square
+//! kernels, exact max-pool gradients, seeded weights, momentum), so every step of the network is a custom operation;
+//! candle keeps the graph, its variables and the walk backwards. [`Trainer`] owns one network in training.
+//!
+//! # Correctness
+//! Same network, data, settings and seed give the same artefact bytes, whatever the number of threads and the vector
+//! width: batches are cut into a fixed number of parts whose gradients are added in order, every sum has one order,
+//! multiply-adds are fused, random streams are our own and exp, ln, cos come from `libm`.
+
+mod child;
+mod config;
+mod export;
+pub mod kernels;
+mod memory;
+mod ops;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod trainer;
+
+pub use config::{Precision, Schedule, TrainConfig};
+pub use memory::training_bytes;
+pub use threads::ThreadPool;
+pub use trainer::{EpochReport, Progress, TrainError, Trainer};

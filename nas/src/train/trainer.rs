@@ -1,0 +1,297 @@
+//! The training loop.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use candle_core::{Device, Tensor, Var};
+use podl_consensus::workload::{InputShape, Network};
+
+use super::child::Child;
+use super::config::TrainConfig;
+use super::export::quantise_child;
+use super::kernels::dense::SgdStep;
+use super::ops::{CrossEntropyOp, SgdOp};
+use super::threads::ThreadPool;
+use crate::artefact::{Model, ModelError};
+use crate::data::{Dataset, Random};
+use crate::engine::INPUT_FRAC_BITS;
+
+/// Domain of the streams that data order comes from.
+const ORDER_DOMAIN: &str = "podl train data order v1";
+
+/// Why training ended without a network.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A setting that cannot be used.
+    #[error("training settings: {0}")]
+    Config(String),
+    /// Data of another form than the network's input.
+    #[error("images of {got:?} with {got_classes} classes, the network takes {expected:?} with {classes}")]
+    Shape {
+        /// Shape of the data.
+        got: InputShape,
+        /// Classes of the data.
+        got_classes: u16,
+        /// Shape of the network's input.
+        expected: InputShape,
+        /// Classes of the network.
+        classes: u16,
+    },
+    /// Too few images for one batch.
+    #[error("{got} training images, expected at least a batch of {batch}")]
+    TooFewImages {
+        /// Images there are.
+        got: usize,
+        /// Images of a batch.
+        batch: usize,
+    },
+    /// The input table does not fit.
+    #[error("the input table has {got:?} values, expected 256 for each of {channels} channels")]
+    InputTable {
+        /// Values of each channel.
+        got: Vec<usize>,
+        /// Channels of the network.
+        channels: u8,
+    },
+    /// The loss is no number any more: the learning rate is too high for this network.
+    #[error("training diverged at batch {batch} of epoch {epoch}; try a lower learning rate")]
+    Diverged {
+        /// Epoch, from 0.
+        epoch: u32,
+        /// Batch, from 0.
+        batch: usize,
+    },
+    /// The cancel flag was raised.
+    #[error("training was cancelled")]
+    Cancelled,
+    /// Threads could not be started.
+    #[error("cannot start training threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    /// The trained parameters make no model (formats beyond the engine's).
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// An error inside candle.
+    #[error("candle: {0}")]
+    Candle(#[from] candle_core::Error),
+}
+
+/// What the progress callback sees after every batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Epoch, from 0.
+    pub epoch: u32,
+    /// Batches done in this epoch.
+    pub batches: usize,
+    /// Batches of an epoch.
+    pub of: usize,
+    /// Loss of the last batch.
+    pub loss: f32,
+}
+
+/// Result of one epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct EpochReport {
+    /// Images trained on.
+    pub images: usize,
+    /// Mean loss of the batches.
+    pub loss: f32,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// A network in training. Everything is determined by network, data, settings and seed; not by threads.
+pub struct Trainer {
+    network: Network,
+    child: Child,
+    velocity: Vec<Mutex<Vec<f32>>>,
+    table: Vec<[f32; 256]>,
+    config: TrainConfig,
+    seed: [u8; 32],
+    pool: Arc<ThreadPool>,
+    epoch: u32,
+    step: u64,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Trainer {
+    /// A fresh network from the seed. `input_table` is the task's: the network trains on the very values that the
+    /// integer engine feeds it.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`], [`TrainError::InputTable`].
+    pub fn new(
+        network: Network,
+        input_table: &[Vec<i16>],
+        config: TrainConfig,
+        seed: [u8; 32],
+        pool: Arc<ThreadPool>,
+    ) -> Result<Self, TrainError> {
+        config.check().map_err(TrainError::Config)?;
+        let table = float_table(input_table, network.input.channels)?;
+        let child = Child::new(&network, config.precision, &seed, pool.clone())?;
+        let velocity = child.vars().map(|var| Mutex::new(vec![0.0; var.elem_count()])).collect();
+        let cancel = Arc::new(AtomicBool::new(false));
+        Ok(Self { network, child, velocity, table, config, seed, pool, epoch: 0, step: 0, cancel })
+    }
+
+    /// Raising this flag ends a running epoch after its current batch.
+    pub fn cancel_flag(&self) -> Arc<AtomicBool> {
+        self.cancel.clone()
+    }
+
+    /// Uses a flag of the caller's, for example one that several trainers share.
+    pub fn set_cancel_flag(&mut self, cancel: Arc<AtomicBool>) {
+        self.cancel = cancel;
+    }
+
+    /// Epochs done.
+    pub fn epochs_done(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Trains on every whole batch of the data once, in an order that follows from seed and epoch.
+    ///
+    /// # Errors
+    /// [`TrainError::Shape`], [`TrainError::TooFewImages`], [`TrainError::Cancelled`] (the network is then in the
+    /// midst of an epoch), [`TrainError::Diverged`].
+    pub fn run_epoch(
+        &mut self,
+        data: &Dataset,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<EpochReport, TrainError> {
+        self.check_data(data)?;
+        let pool = self.pool.clone();
+        // On the pool's threads altogether, so that the caller's priority and cores are not touched.
+        pool.install(|| self.epoch_on_pool(data, progress))
+    }
+
+    fn check_data(&self, data: &Dataset) -> Result<(), TrainError> {
+        let (expected, classes) = (self.network.input, self.network.classes);
+        if data.shape != expected || data.classes > classes {
+            return Err(TrainError::Shape { got: data.shape, got_classes: data.classes, expected, classes });
+        }
+        if data.len() < self.config.batch {
+            return Err(TrainError::TooFewImages { got: data.len(), batch: self.config.batch });
+        }
+        Ok(())
+    }
+
+    fn epoch_on_pool(
+        &mut self,
+        data: &Dataset,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<EpochReport, TrainError> {
+        let start = Instant::now();
+        let mut order: Vec<usize> = (0..data.len()).collect();
+        Random::new(ORDER_DOMAIN, &self.seed, self.epoch.into()).shuffle(&mut order);
+        let of = data.len() / self.config.batch;
+        let total = u64::from(self.config.epochs) * of as u64;
+        let mut sum = 0.0f64;
+        for (batch, indices) in order.chunks_exact(self.config.batch).enumerate() {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(TrainError::Cancelled);
+            }
+            let loss = self.train_batch(data, indices, self.config.rate(self.step, total))?;
+            if !loss.is_finite() {
+                return Err(TrainError::Diverged { epoch: self.epoch, batch });
+            }
+            self.step += 1;
+            sum += f64::from(loss);
+            progress(Progress { epoch: self.epoch, batches: batch + 1, of, loss });
+        }
+        self.epoch += 1;
+        let loss = (sum / of as f64) as f32;
+        Ok(EpochReport { images: of * self.config.batch, loss, seconds: start.elapsed().as_secs_f64() })
+    }
+
+    fn train_batch(&self, data: &Dataset, indices: &[usize], rate: f32) -> Result<f32, TrainError> {
+        let labels = indices.iter().map(|&index| data.labels[index]).collect();
+        let logits = self.child.forward(&self.batch(data, indices)?)?;
+        let loss = logits.apply_op1(CrossEntropyOp::new(labels))?;
+        let value = loss.to_scalar::<f32>()?;
+        if value.is_finite() {
+            let gradients = loss.backward()?;
+            let TrainConfig { momentum, weight_decay, .. } = self.config;
+            let step = SgdStep { rate, momentum, weight_decay };
+            for (var, velocity) in self.child.vars().zip(&self.velocity) {
+                if let Some(gradient) = gradients.get(var) {
+                    var.inplace_op2(gradient, &SgdOp { pool: &self.pool, step, velocity })?;
+                }
+            }
+        }
+        Ok(value)
+    }
+
+    /// The images at these indices as a tensor, through the input table.
+    fn batch(&self, data: &Dataset, indices: &[usize]) -> Result<Tensor, TrainError> {
+        let InputShape { channels, height, width } = data.shape;
+        let plane = usize::from(height) * usize::from(width);
+        let mut values = Vec::with_capacity(indices.len() * data.shape.values());
+        for &index in indices {
+            for (bytes, table) in data.image(index).chunks_exact(plane).zip(&self.table) {
+                values.extend(bytes.iter().map(|&byte| table[usize::from(byte)]));
+            }
+        }
+        let shape = (indices.len(), usize::from(channels), usize::from(height), usize::from(width));
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    }
+
+    /// The class that the network as trained (quantised or float) gives each image.
+    ///
+    /// # Errors
+    /// [`TrainError::Shape`], [`TrainError::Candle`].
+    pub fn classify(&self, data: &Dataset) -> Result<Vec<u16>, TrainError> {
+        if data.shape != self.network.input {
+            let (expected, classes) = (self.network.input, self.network.classes);
+            return Err(TrainError::Shape { got: data.shape, got_classes: data.classes, expected, classes });
+        }
+        let mut found = Vec::with_capacity(data.len());
+        let all: Vec<usize> = (0..data.len()).collect();
+        self.pool.install(|| {
+            for indices in all.chunks(self.config.batch) {
+                // Detached, so that no graph is kept.
+                let logits = self.child.forward(&self.batch(data, indices)?)?.detach();
+                for logits in logits.to_vec2::<f32>()? {
+                    found.push(first_greatest(&logits));
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// The integer model of the network as it is now; its weights are those that quantised training computes with.
+    ///
+    /// # Errors
+    /// [`TrainError::Model`] when the network's formats are beyond the engine's.
+    pub fn quantised_model(&self) -> Result<Model, TrainError> {
+        quantise_child(&self.network, &self.child)
+    }
+
+    /// The variables, layer by layer, weights first.
+    pub fn vars(&self) -> impl Iterator<Item = &Var> {
+        self.child.vars()
+    }
+}
+
+/// The input table in floating point: `value / 256`, exact.
+fn float_table(table: &[Vec<i16>], channels: u8) -> Result<Vec<[f32; 256]>, TrainError> {
+    let got: Vec<usize> = table.iter().map(Vec::len).collect();
+    if got != vec![256; usize::from(channels)] {
+        return Err(TrainError::InputTable { got, channels });
+    }
+    let step = libm::ldexpf(1.0, -i32::from(INPUT_FRAC_BITS));
+    Ok(table.iter().map(|values| std::array::from_fn(|byte| f32::from(values[byte]) * step)).collect())
+}
+
+/// Index of the greatest value, the first among equals.
+fn first_greatest(values: &[f32]) -> u16 {
+    let mut best = 0;
+    for (index, &value) in values.iter().enumerate() {
+        if value > values[best] {
+            best = index;
+        }
+    }
+    // Classes are counted in 16 bits.
+    best as u16
+}
