@@ -10,6 +10,7 @@
 //! 4. The node writes the block with its delta and folds the deltas of the newly final blocks into its store, in one
 //!    batch, then calls [`Chain::folded`]. Until then reads go through the deltas, so that neither order shows.
 
+mod admission;
 mod build;
 mod import;
 
@@ -25,6 +26,7 @@ use crate::rules::{IntervalContext, ShardCache, WorkJob};
 use crate::state::{Checkpoint, Meta, StateDelta, StateError, StateStore, StateView};
 use crate::types::{Block, BlockHash, Height, ShardKey};
 
+pub use admission::{Admission, AdmissionError};
 pub use build::{BlockParts, BuildError, LeftOut, UnsignedBlock};
 pub use import::{Checked, FinalBlock, Imported, Prepared};
 

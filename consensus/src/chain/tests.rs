@@ -303,3 +303,23 @@ fn an_idle_block_with_the_key_spends_the_round_unwon() {
     let burn = reward.percent(20).max(h.chain.spec().money.burn_min);
     assert_eq!(h.account(spent, 7).balance.0 - before.0, reward.0 - burn.0);
 }
+
+#[test]
+fn transactions_wait_only_if_they_can_be_executed_some_day() {
+    let mut h = harness();
+    let pay = |to: u64, amount: u64| TransactionKind::Transfer(Payment { to: account(to), amount: Amount(amount) });
+    let first = h.transaction(4, 0, pay(20, 5));
+    let head = h.advance(h.genesis(), 5, 50, vec![first.clone()]);
+    let admit = |transaction: &crate::types::SignedTransaction| h.chain.admit(&head, transaction);
+    assert_eq!(admit(&h.transaction(4, 1, pay(20, 5))), Ok(Admission::Next));
+    assert_eq!(admit(&h.transaction(4, 4, pay(20, 5))), Ok(Admission::After(3)));
+    assert!(matches!(admit(&first), Err(AdmissionError::Stale { got: 0, next: 1, .. })));
+    assert!(matches!(admit(&h.transaction(4, 1, pay(20, 1 << 40))), Err(AdmissionError::Funds { .. })));
+    assert!(matches!(admit(&h.transaction(30, 0, pay(20, 1))), Err(AdmissionError::Funds { .. })));
+    assert!(matches!(admit(&h.transaction(4, 1, TransactionKind::LeaveSeat)), Err(AdmissionError::Form(_))));
+    let mut forged = h.transaction(4, 1, pay(20, 5));
+    forged.message.nonce = 2;
+    assert!(matches!(admit(&forged), Err(AdmissionError::Signature(_))));
+    let nowhere = Hash32([9; 32]);
+    assert_eq!(h.chain.readmit(&nowhere, &forged), Err(AdmissionError::UnknownHead(nowhere)));
+}

@@ -28,7 +28,8 @@ use crate::state::{Draft, Meta, StateDelta, StateError, StateView};
 use crate::types::{Body, Height, SignedTransaction};
 
 pub use event::Event;
-pub use transactions::TransactionError;
+pub use outcome::burn_share;
+pub use transactions::{TransactionError, cost};
 
 /// What a block's execution depends on besides its parent's state.
 #[derive(Clone, Copy)]

@@ -89,15 +89,30 @@ impl From<MoneyError> for TransactionError {
     }
 }
 
-/// Takes nonce, fee and `spent` from a copy of the sender's account.
-fn charge(draft: &Draft<'_>, transaction: &Transaction, spent: Amount) -> Result<Account, TransactionError> {
+/// What a transaction takes from its sender: payments or escrow and bond, and the fee. `None` on overflow.
+pub fn cost(transaction: &Transaction) -> Option<Amount> {
+    let spent = match &transaction.kind {
+        TransactionKind::Transfer(payment) => payment.amount,
+        TransactionKind::BatchPayout(batch) => total(&batch.payments)?,
+        TransactionKind::Publish(task) => publish_cost(task)?,
+        TransactionKind::Cancel(_) | TransactionKind::Evidence(_) | TransactionKind::LeaveSeat => Amount::ZERO,
+    };
+    spent.checked_add(transaction.fee)
+}
+
+fn total(payments: &[Payment]) -> Option<Amount> {
+    payments.iter().try_fold(Amount::ZERO, |sum, payment| sum.checked_add(payment.amount))
+}
+
+/// Takes nonce and [`cost`] from a copy of the sender's account.
+fn charge(draft: &Draft<'_>, transaction: &Transaction) -> Result<Account, TransactionError> {
     let sender = transaction.sender;
     let mut account = draft.account(&sender)?;
     if transaction.nonce != account.nonce {
         return Err(TransactionError::Nonce { sender, got: transaction.nonce, expected: account.nonce });
     }
     account.nonce = account.nonce.checked_add(1).ok_or(TransactionError::Overflow)?;
-    let need = spent.checked_add(transaction.fee).ok_or(TransactionError::Overflow)?;
+    let need = cost(transaction).ok_or(TransactionError::Overflow)?;
     let got = account.balance;
     account.balance = got.checked_sub(need).ok_or(TransactionError::Funds { sender, got, need })?;
     Ok(account)
@@ -124,15 +139,13 @@ pub(super) fn apply(
 }
 
 fn pay(draft: &mut Draft<'_>, message: &Transaction, payments: &[Payment]) -> Result<(), TransactionError> {
-    let total = payments.iter().try_fold(Amount::ZERO, |sum, payment| sum.checked_add(payment.amount));
-    let sender = charge(draft, message, total.ok_or(TransactionError::Overflow)?)?;
+    let sender = charge(draft, message)?;
     let mut changed = BTreeMap::from([(message.sender, sender)]);
     for payment in payments {
-        let account = match changed.remove(&payment.to) {
+        let mut account = match changed.remove(&payment.to) {
             Some(account) => account,
             None => draft.account(&payment.to)?,
         };
-        let mut account = account;
         account.credit(payment.amount)?;
         changed.insert(payment.to, account);
     }
@@ -153,7 +166,7 @@ fn publish(
     }
     // The id covers sender and nonce, so no two publish transactions share it.
     let id = message.task_id().ok_or(TransactionError::NotActive("this kind of task"))?;
-    let sender = charge(draft, message, publish_cost(task).ok_or(TransactionError::Overflow)?)?;
+    let sender = charge(draft, message)?;
     let rounds = u32::try_from(task.shards.len()).map_err(|_| TransactionError::Overflow)?;
     let status = TaskStatus {
         publisher: message.sender,
@@ -189,7 +202,7 @@ fn cancel(
     if !status.phase.is_live() {
         return Err(TransactionError::Closed { task, phase: status.phase });
     }
-    let sender = charge(draft, message, Amount::ZERO)?;
+    let sender = charge(draft, message)?;
     draft.put_account(message.sender, sender);
     Ok(close_task(draft, events, task, TaskPhase::Cancelled)?)
 }
