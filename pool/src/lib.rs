@@ -3,6 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod calibration;
+pub mod classes;
+pub mod lease;
+pub mod ledger;
+pub mod manager;
 pub mod partition;
 pub mod protocol;
 pub mod rng;

@@ -119,8 +119,7 @@ impl Subspace {
         // A setting with a cut on either side takes what both sides allow there, which the common lists bound too.
         for cut in self.cuts.iter().chain(&other.cuts) {
             let mine = self.values(cut.layer, cut.axis);
-            let common: Vec<u16> =
-                other.values(cut.layer, cut.axis).into_iter().filter(|v| mine.contains(v)).collect();
+            let common: Vec<u16> = other.values(cut.layer, cut.axis).into_iter().filter(|v| mine.contains(v)).collect();
             both.cuts.retain(|c| (c.layer, c.axis) != (cut.layer, cut.axis));
             both.cuts.push(Cut { layer: cut.layer, axis: cut.axis, values: common });
         }

@@ -1,0 +1,216 @@
+//! What the manager is told and what it wants done. Events are the journal: the same events in the same order give
+//! the same state.
+
+use podl_chain_spec::{AccountId, Amount, Hash32};
+use podl_consensus::types::{BatchPayment, BlobRef, BlockHash, ModelRoot};
+use podl_consensus::workload::Architecture;
+use serde::{Deserialize, Serialize};
+
+use crate::calibration::CalibrationJob;
+use crate::protocol::Reply;
+use crate::types::{EvaluationPlan, Interval, JobId, LeaseId, MinerId, Share};
+
+/// What a miner asks, without the bytes that the driver keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Joins.
+    Hello {
+        /// Version of its messages.
+        version: u16,
+        /// Whom to pay.
+        account: AccountId,
+    },
+    /// Answers a calibration.
+    Calibrated {
+        /// The job's seed.
+        seed: [u8; 32],
+        /// The answer.
+        digest: Hash32,
+    },
+    /// Wants work.
+    Lease,
+    /// Reports progress.
+    Progress {
+        /// Of which lease.
+        lease: LeaseId,
+        /// Work so far.
+        done_macs: u64,
+    },
+    /// Hands in a result whose artefact the driver holds.
+    Submit(Share),
+    /// Leaves.
+    Leave,
+    /// Sent something that was refused before it came here; counted against it.
+    Broken,
+}
+
+/// What an evaluation found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// A model of the task.
+    Model {
+        /// Read from the artefact.
+        architecture: Architecture,
+        /// Forward multiply-accumulates of one image.
+        macs: u64,
+        /// Multiply-accumulates x bits of one image.
+        mac_bits: u64,
+        /// Count on the public images.
+        public_correct: u32,
+        /// Count on the secret images; 0 when there are none.
+        holdout_correct: u32,
+    },
+    /// Not a model of the task, in words.
+    Invalid(String),
+    /// The manager's own side failed (disk, cancelled): nobody is to blame.
+    Failed(String),
+}
+
+/// What the manager is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The training phase of an interval begins; an earlier one is over.
+    IntervalStarted {
+        /// Its work.
+        interval: Box<Interval>,
+        /// How many images judge results.
+        plan: EvaluationPlan,
+        /// End of the training phase on the manager's clock.
+        deadline_ms: u64,
+    },
+    /// The training phase is over, or its parent left the chain.
+    IntervalEnded {
+        /// Which.
+        parent: BlockHash,
+    },
+    /// A miner asks.
+    Asked {
+        /// Who.
+        miner: MinerId,
+        /// What.
+        ask: Ask,
+    },
+    /// A calibration answer was recomputed.
+    CalibrationChecked {
+        /// Whose.
+        miner: MinerId,
+        /// For which job.
+        job: CalibrationJob,
+        /// Whether it was right.
+        correct: bool,
+    },
+    /// An evaluation is done.
+    Evaluated {
+        /// Which.
+        job: JobId,
+        /// What it found.
+        outcome: Outcome,
+    },
+    /// The node could not commit (no funds, not connected); the attempt does not count.
+    CommitFailed {
+        /// Of which interval.
+        parent: BlockHash,
+        /// Which model.
+        root: ModelRoot,
+    },
+    /// The closings are in and the shard is known: choose what to reveal.
+    ShardKnown {
+        /// Of which interval.
+        parent: BlockHash,
+    },
+    /// A committed model was scored on the shard.
+    Scored {
+        /// Of which interval.
+        parent: BlockHash,
+        /// Which model.
+        root: ModelRoot,
+        /// Correct images; none when it could not be scored.
+        correct: Option<u32>,
+    },
+    /// A block of the manager's is on the chain.
+    BlockWon {
+        /// Which.
+        block: BlockHash,
+        /// What it paid.
+        reward: Amount,
+    },
+    /// Such a block became final.
+    BlockFinal {
+        /// Which.
+        block: BlockHash,
+    },
+    /// Such a block left the chain.
+    BlockLost {
+        /// Which.
+        block: BlockHash,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What the manager wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Answer the miner whose request is being handled. Exactly one for every [`Event::Asked`] but
+    /// [`Ask::Broken`].
+    Reply {
+        /// To whom.
+        miner: MinerId,
+        /// What.
+        reply: Box<Reply>,
+    },
+    /// Recompute a calibration and report [`Event::CalibrationChecked`].
+    CheckCalibration {
+        /// Whose answer.
+        miner: MinerId,
+        /// The job.
+        job: CalibrationJob,
+        /// The miner's answer.
+        digest: Hash32,
+    },
+    /// Evaluate an artefact with the integer engine and report [`Event::Evaluated`].
+    Evaluate {
+        /// Under which name.
+        job: JobId,
+        /// The artefact.
+        artefact: BlobRef,
+    },
+    /// Commit to a model.
+    Commit {
+        /// In which interval.
+        parent: BlockHash,
+        /// The model.
+        artefact: BlobRef,
+        /// 1 for the first commitment of the interval.
+        attempt: u8,
+    },
+    /// Score committed models on the shard and report [`Event::Scored`] for each.
+    Score {
+        /// Of which interval.
+        parent: BlockHash,
+        /// The models.
+        artefacts: Vec<BlobRef>,
+    },
+    /// Reveal this model: publish the candidate.
+    Reveal {
+        /// Of which interval.
+        parent: BlockHash,
+        /// The model.
+        artefact: BlobRef,
+        /// Its count on the shard, if it was scored.
+        correct: Option<u32>,
+    },
+    /// Send the batch payment of a final block.
+    Pay(BatchPayment),
+    /// The pool's best changed; for logs and pages.
+    Improved {
+        /// Who found it.
+        miner: MinerId,
+        /// The model.
+        root: ModelRoot,
+        /// Its count on the images that models are ranked by.
+        count: u32,
+        /// How many those are.
+        images: u32,
+    },
+}

@@ -1,0 +1,128 @@
+//! What the manager knows of each miner.
+
+use std::collections::BTreeMap;
+
+use podl_chain_spec::{AccountId, Hash32};
+use serde::{Deserialize, Serialize};
+
+use crate::calibration::CalibrationJob;
+use crate::classes::Rating;
+use crate::types::{LeaseId, MinerId};
+
+/// How far a miner's calibration is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Calibration {
+    /// Asked for.
+    Issued {
+        /// The job.
+        job: CalibrationJob,
+        /// When it was handed out.
+        at_ms: u64,
+        /// Which repetition, from 1.
+        round: u8,
+    },
+    /// Measured; the answer is being recomputed, and leases are given meanwhile.
+    Checking {
+        /// The job.
+        job: CalibrationJob,
+        /// The miner's answer.
+        digest: Hash32,
+    },
+    /// Answered rightly.
+    Done,
+}
+
+/// One miner. Suspended and silent miners are kept, so that a miner that returns finds its work credited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MinerRecord {
+    /// Whom to pay.
+    pub account: AccountId,
+    /// Last message.
+    pub heard_ms: u64,
+    /// Whether it has left or lost its lease by silence since.
+    pub online: bool,
+    /// Its calibration.
+    pub calibration: Calibration,
+    /// Speed from its calibration, in training multiply-accumulates a second; bounds what is plausible.
+    pub calibrated_macs_s: u64,
+    /// Measured speed, availability, class.
+    pub rating: Rating,
+    /// Rate that leases are sized by.
+    pub rate_macs_s: u64,
+    /// Its lease.
+    pub lease: Option<LeaseId>,
+    /// Consecutive valid results that were checked.
+    pub valid_streak: u32,
+    /// Results under exploitation since its last improvement.
+    pub stalls: u8,
+    /// Results taken.
+    pub accepted: u32,
+    /// Results refused or found false.
+    pub rejected: u32,
+    /// Rule breaks; at [`PENALTY_LIMIT`] the miner is suspended.
+    pub penalty: u32,
+    /// Shut out until then.
+    pub suspended_until_ms: u64,
+    /// Tokens of its request bucket, in thousandths, and when they were counted.
+    tokens_permille: u64,
+    tokens_at_ms: u64,
+}
+
+/// Rule breaks that suspend a miner.
+pub const PENALTY_LIMIT: u32 = 20;
+
+impl MinerRecord {
+    /// A miner that has just said hello.
+    pub fn new(account: AccountId, now_ms: u64, job: CalibrationJob, burst: u32) -> Self {
+        Self {
+            account,
+            heard_ms: now_ms,
+            online: true,
+            calibration: Calibration::Issued { job, at_ms: now_ms, round: 1 },
+            calibrated_macs_s: 0,
+            rating: Rating::calibrated(0),
+            rate_macs_s: 0,
+            lease: None,
+            valid_streak: 0,
+            stalls: 0,
+            accepted: 0,
+            rejected: 0,
+            penalty: 0,
+            suspended_until_ms: 0,
+            tokens_permille: u64::from(burst) * 1000,
+            tokens_at_ms: now_ms,
+        }
+    }
+
+    /// Takes a token for a request; false when there is none. The bucket holds two seconds' worth.
+    pub fn take_token(&mut self, now_ms: u64, per_s: u32) -> bool {
+        let passed_ms = now_ms.saturating_sub(self.tokens_at_ms);
+        self.tokens_at_ms = now_ms;
+        let full = u64::from(per_s) * 2000;
+        self.tokens_permille = self.tokens_permille.saturating_add(passed_ms.saturating_mul(per_s.into())).min(full);
+        let taken = self.tokens_permille >= 1000;
+        if taken {
+            self.tokens_permille -= 1000;
+        }
+        taken
+    }
+
+    /// Whether it may be given work.
+    pub fn is_calibrated(&self) -> bool {
+        !matches!(self.calibration, Calibration::Issued { .. })
+    }
+
+    /// Whether it is shut out.
+    pub fn is_suspended(&self, now_ms: u64) -> bool {
+        now_ms < self.suspended_until_ms
+    }
+}
+
+/// Drops the miner that was silent longest among those that are offline, have no lease and no unpaid work.
+/// False when there is none.
+pub fn evict_one(miners: &mut BTreeMap<MinerId, MinerRecord>, is_owed: impl Fn(&MinerId) -> bool) -> bool {
+    let idle = miners.iter().filter(|(id, m)| !m.online && m.lease.is_none() && !is_owed(id));
+    let Some(oldest) = idle.min_by_key(|(id, m)| (m.heard_ms, **id)).map(|(id, _)| *id) else { return false };
+    miners.remove(&oldest);
+    true
+}

@@ -1,0 +1,317 @@
+//! The manager: takes the interval's task, splits the space, leases work, checks results, commits early and often,
+//! reveals the best, pays.
+//!
+//! A pure machine: [`Manager::handle`] takes an event and the time and returns effects. All of its state is plain data,
+//! so a snapshot and the events since restore it ([`Manager::resume`] asks again for what was under way).
+//!
+//! # Correctness
+//! `now_ms` is the caller's clock. It may jump forward, and across a restart it must not run backward; a smaller value
+//! than before counts as the earlier one.
+
+mod ask;
+mod assign;
+mod commit;
+mod event;
+mod miners;
+mod params;
+mod search;
+mod shares;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use podl_consensus::types::{BlobRef, BlockHash, ModelRoot};
+use serde::{Deserialize, Serialize};
+
+pub use event::{Ask, Effect, Event, Outcome};
+pub use miners::{Calibration, MinerRecord};
+pub use params::PoolParams;
+pub use search::{Committed, Memories, Search, TaskMemory};
+
+use crate::classes;
+use crate::lease::{LeaseBook, LeaseState, Running};
+use crate::ledger::Ledger;
+use crate::rng::SeededRng;
+use crate::types::{Elite, EvaluationPlan, Interval, JobId, LeaseId, MinerId, Share};
+
+/// An evaluation under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Job {
+    /// The interval it belongs to.
+    parent: BlockHash,
+    artefact: BlobRef,
+    asked_ms: u64,
+    kind: JobKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum JobKind {
+    /// A miner's claim.
+    Share {
+        miner: MinerId,
+        share: Share,
+        /// Training multiply-accumulates that it stands for.
+        macs: u64,
+        box_index: Option<usize>,
+    },
+    /// A model of an earlier filler interval, on this one's data.
+    Recheck(Box<Elite>),
+}
+
+/// A pool manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manager {
+    params: PoolParams,
+    seed: [u8; 32],
+    rng: SeededRng,
+    now_ms: u64,
+    miners: BTreeMap<MinerId, MinerRecord>,
+    border_macs_s: u64,
+    search: Option<Search>,
+    memories: Memories,
+    leases: LeaseBook,
+    jobs: BTreeMap<JobId, Job>,
+    ledger: Ledger,
+    next_lease: u64,
+    next_job: u64,
+    /// Running mean of the time from asking for an evaluation to its result.
+    evaluation_ms: u64,
+}
+
+impl Manager {
+    /// A manager without miners. `seed` decides every draw and names the secret images; it must stay secret.
+    pub fn new(params: PoolParams, seed: [u8; 32]) -> Self {
+        Self {
+            params,
+            seed,
+            rng: SeededRng::new(&seed, "manager"),
+            now_ms: 0,
+            miners: BTreeMap::new(),
+            border_macs_s: 0,
+            search: None,
+            memories: Memories::default(),
+            leases: LeaseBook::default(),
+            jobs: BTreeMap::new(),
+            ledger: Ledger::default(),
+            next_lease: 1,
+            next_job: 1,
+            evaluation_ms: 300,
+        }
+    }
+
+    /// Takes in an event that happens at `now_ms`.
+    pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.now_ms = self.now_ms.max(now_ms);
+        self.advance(&mut effects);
+        match event {
+            Event::IntervalStarted { interval, plan, deadline_ms } => {
+                self.start_interval(*interval, plan, deadline_ms, &mut effects);
+            }
+            Event::IntervalEnded { parent } => self.end_interval(&parent),
+            Event::Asked { miner, ask } => self.asked(miner, ask, &mut effects),
+            Event::CalibrationChecked { miner, job, correct } => self.calibration_checked(&miner, job, correct),
+            Event::Evaluated { job, outcome } => self.evaluated(job, outcome, &mut effects),
+            Event::CommitFailed { parent, root } => self.commit_failed(&parent, &root),
+            Event::ShardKnown { parent } => self.shard_known(&parent, &mut effects),
+            Event::Scored { parent, root, correct } => self.scored(&parent, &root, correct, &mut effects),
+            Event::BlockWon { block, reward } => self.ledger.close(block, reward, self.params.fee_permille),
+            Event::BlockFinal { block } => {
+                let account = self.params.account;
+                let batch = self.ledger.settle(&block).and_then(|list| list.batch(&account));
+                effects.extend(batch.map(Effect::Pay));
+            }
+            Event::BlockLost { block } => {
+                self.ledger.reopen(&block);
+            }
+            Event::Tick => {}
+        }
+        self.commit_if_due(&mut effects);
+        effects
+    }
+
+    /// Asks again for everything that was under way, after a restart.
+    pub fn resume(&self) -> Vec<Effect> {
+        let jobs = self.jobs.iter().map(|(job, j)| Effect::Evaluate { job: *job, artefact: j.artefact });
+        let checks = self.miners.iter().filter_map(|(miner, m)| match m.calibration {
+            Calibration::Checking { job, digest } => Some(Effect::CheckCalibration { miner: *miner, job, digest }),
+            _ => None,
+        });
+        jobs.chain(checks).collect()
+    }
+
+    /// When something will be due although no event comes; [`Event::Tick`] is wanted then.
+    pub fn next_wake_ms(&self) -> Option<u64> {
+        let lease = self.leases.next_expiry_ms(self.params.heartbeat);
+        let commits = self.search.as_ref().filter(|s| s.open).map(|s| self.next_commit_ms(s));
+        let reveal = self.search.as_ref().and_then(|s| s.scoring_since_ms.filter(|_| !s.revealed));
+        let times = [lease, commits, reveal.map(|at| at + commit::SCORING_MS)];
+        times.into_iter().flatten().filter(|&at| at > self.now_ms).min()
+    }
+
+    /// Parameters.
+    pub fn params(&self) -> &PoolParams {
+        &self.params
+    }
+
+    /// Miners by id.
+    pub fn miners(&self) -> &BTreeMap<MinerId, MinerRecord> {
+        &self.miners
+    }
+
+    /// The books.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The current interval's search.
+    pub fn search(&self) -> Option<&Search> {
+        self.search.as_ref()
+    }
+
+    /// Confirmed models of the current task, best first.
+    pub fn elites(&self) -> &[Elite] {
+        self.memories.current().map_or(&[], |m| &m.elites)
+    }
+
+    /// Leases.
+    pub fn leases(&self) -> &LeaseBook {
+        &self.leases
+    }
+
+    /// Evaluations under way.
+    pub fn pending_evaluations(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Seed of the draw of secret images; the driver needs it, nobody else may.
+    pub fn secret_seed(&self) -> &[u8; 32] {
+        &self.seed
+    }
+
+    /// Artefacts that must be kept: elites, commitments, and what waits to be evaluated.
+    pub fn pinned(&self) -> BTreeSet<ModelRoot> {
+        let committed = self.search.iter().flat_map(|s| s.committed.iter().map(|c| c.artefact.root));
+        self.memories.roots().chain(committed).chain(self.jobs.values().map(|j| j.artefact.root)).collect()
+    }
+
+    /// What is due by time alone: lost and ended leases, a reveal that waits too long.
+    fn advance(&mut self, effects: &mut Vec<Effect>) {
+        for (id, lost) in self.leases.expire(self.now_ms, self.params.heartbeat) {
+            self.lease_over(id, lost);
+        }
+        for lease in self.leases.prune(self.now_ms, self.params.grace_ms) {
+            self.note_speed(&lease);
+        }
+        if let Some(search) = &mut self.search {
+            search.open &= self.now_ms < search.deadline_ms;
+        }
+        self.reveal_if_due(effects);
+    }
+
+    fn start_interval(
+        &mut self,
+        interval: Interval,
+        plan: EvaluationPlan,
+        deadline_ms: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.search.as_ref().is_some_and(|s| s.open && s.parent() == interval.parent) {
+            return;
+        }
+        self.end_leases();
+        let memory = self.memories.recall(Search::memory_key(&interval));
+        // Counts of a filler interval mean nothing on the next one's data.
+        let stale = if interval.is_filler() { std::mem::take(&mut memory.elites) } else { Vec::new() };
+        if interval.is_filler() {
+            // On new data, training an architecture again is new work.
+            memory.trained.clear();
+            memory.submitted.clear();
+        }
+        let is_known = !memory.elites.is_empty() || !stale.is_empty();
+        let params = &self.params;
+        let explore_permille = if is_known { params.explore_later_permille } else { params.explore_first_permille };
+        let phase_ms = deadline_ms.saturating_sub(self.now_ms);
+        let parent = interval.parent;
+        self.search = Some(Search {
+            interval,
+            plan,
+            started_ms: self.now_ms,
+            deadline_ms,
+            open: true,
+            explore_until_ms: self.now_ms + phase_ms.saturating_mul(explore_permille) / 1000,
+            boxes: None,
+            committed: Vec::new(),
+            attempts: 0,
+            scoring_since_ms: None,
+            revealed: false,
+        });
+        for elite in stale.into_iter().take(3) {
+            let artefact = elite.artefact;
+            self.ask_evaluation(
+                Job { parent, artefact, asked_ms: 0, kind: JobKind::Recheck(Box::new(elite)) },
+                effects,
+            );
+        }
+        self.assign_classes();
+    }
+
+    fn end_interval(&mut self, parent: &BlockHash) {
+        if let Some(search) = self.search.as_mut().filter(|s| s.parent() == *parent && s.open) {
+            search.open = false;
+            self.end_leases();
+        }
+    }
+
+    /// The phase is over: running leases end without blame.
+    fn end_leases(&mut self) {
+        for (_, miner) in self.leases.end_all(self.now_ms) {
+            if let Some(record) = self.miners.get_mut(&miner) {
+                record.lease = None;
+            }
+        }
+    }
+
+    /// A lease ended, by its miner, its deadline or silence. What was not worked off goes to another miner.
+    fn lease_over(&mut self, id: LeaseId, lost: bool) {
+        let now_ms = self.now_ms;
+        let Some(running) = self.leases.get_mut(id) else { return };
+        if running.state == LeaseState::Running {
+            running.state = LeaseState::Ended { at_ms: now_ms };
+        }
+        let worked = running.shared_macs > 0;
+        if let (false, Some(index)) = (worked, running.box_index)
+            && let Some(boxes) = self.search.as_mut().and_then(|s| s.boxes.as_mut())
+        {
+            boxes.hand_back(index);
+        }
+        let Some(record) = self.miners.get_mut(&running.miner) else { return };
+        record.lease = record.lease.filter(|lease| *lease != id);
+        record.online &= !lost;
+        record.rating.note_lease(worked && !lost);
+        if worked {
+            let elapsed_ms = now_ms.saturating_sub(running.issued_ms);
+            let next = crate::lease::next_rate(record.rate_macs_s, running.shared_macs, elapsed_ms);
+            // Claims alone cannot make leases grow without end.
+            record.rate_macs_s = next.min(record.calibrated_macs_s.saturating_mul(4)).max(1);
+        }
+    }
+
+    /// A lease takes no more shares: its verified work tells the miner's speed.
+    fn note_speed(&mut self, lease: &Running) {
+        let ended_ms = match lease.state {
+            LeaseState::Ended { at_ms } | LeaseState::Lost { at_ms } => at_ms,
+            LeaseState::Running => return,
+        };
+        if let Some(record) = self.miners.get_mut(&lease.miner).filter(|_| lease.verified_macs > 0) {
+            record.rating.note_speed(lease.verified_macs, ended_ms.saturating_sub(lease.issued_ms));
+        }
+    }
+
+    fn assign_classes(&mut self) {
+        let now_ms = self.now_ms;
+        let active = self.miners.iter_mut().filter(|(_, m)| m.online && m.is_calibrated() && !m.is_suspended(now_ms));
+        self.border_macs_s = classes::assign(active.map(|(id, m)| (*id, &mut m.rating)), self.params.classes);
+    }
+}

@@ -1,0 +1,92 @@
+//! What an operator can set, and what follows from the chain's phases.
+
+use podl_chain_spec::{AccountId, ChainSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::classes::ClassRule;
+use crate::lease::HeartbeatRule;
+use crate::partition::Scheme;
+
+/// Parameters of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolParams {
+    /// The manager's account: owner of commitments, sender of payouts.
+    pub account: AccountId,
+    /// The manager's cut, in thousandths of a reward.
+    pub fee_permille: u16,
+    /// Most miners known at a time; also bounds the payments of a batch.
+    pub max_miners: usize,
+    /// How the space is cut.
+    pub scheme: Scheme,
+    /// Length of the training phase.
+    pub train_ms: u64,
+    /// Length of a lease: 10 % of the phase, since a lease that ends without a share is lost.
+    pub lease_ms: u64,
+    /// Shortest lease worth handing out at the end of a phase.
+    pub min_lease_ms: u64,
+    /// How long after a lease shares still count.
+    pub grace_ms: u64,
+    /// Heartbeats.
+    pub heartbeat: HeartbeatRule,
+    /// Intended length of a calibration, and the most repetitions until one is long enough to measure.
+    pub calibration_ms: u64,
+    /// See `calibration_ms`.
+    pub calibration_rounds: u8,
+    /// Training speed as thousandths of the integer engine's, both in multiply-accumulates: turns a calibration into
+    /// a first lease. Later leases follow what was measured.
+    pub training_permille: u64,
+    /// Division into classes.
+    pub classes: ClassRule,
+    /// Thousandths of the phase in which strong miners explore when nothing is known of the task.
+    pub explore_first_permille: u64,
+    /// The same when earlier rounds of the task left elites.
+    pub explore_later_permille: u64,
+    /// Thousandths of the phase after which the best is committed a second time.
+    pub commit_again_permille: u64,
+    /// How long before the end of the phase the last commitment is made.
+    pub commit_margin_ms: u64,
+    /// Most commitments of one owner in one interval.
+    pub commitments: u8,
+    /// Most results that wait to be checked.
+    pub evaluation_queue: usize,
+    /// Consecutive valid results below which every result is checked.
+    pub always_check: u32,
+    /// Least probability of a check, in thousandths.
+    pub check_floor_permille: u64,
+    /// Requests a second that a miner may make, and how many at once.
+    pub requests_per_s: u32,
+    /// How long a miner that lied or broke the rules too often is shut out.
+    pub suspension_ms: u64,
+}
+
+impl PoolParams {
+    /// Parameters for a chain's phases.
+    pub fn for_chain(spec: &ChainSpec, account: AccountId) -> Self {
+        let train_ms = spec.phases.train_ms;
+        Self {
+            account,
+            fee_permille: 20,
+            max_miners: usize::try_from(spec.limits.batch_payments).unwrap_or(1000).min(1000),
+            scheme: Scheme::Disjoint,
+            train_ms,
+            lease_ms: (train_ms / 10).clamp(1200, 60_000),
+            min_lease_ms: (train_ms / 25).clamp(500, 10_000),
+            grace_ms: (train_ms / 16).clamp(1000, 10_000),
+            heartbeat: HeartbeatRule { every_ms: (train_ms / 24).clamp(750, 5000), missed: 3 },
+            calibration_ms: (train_ms / 40).clamp(250, 10_000),
+            calibration_rounds: 3,
+            training_permille: 500,
+            classes: ClassRule { strong_permille: 600, hysteresis_permille: 100 },
+            explore_first_permille: 350,
+            explore_later_permille: 150,
+            commit_again_permille: 700,
+            commit_margin_ms: (train_ms / 20).clamp(800, 5000),
+            commitments: spec.limits.commitments_per_owner,
+            evaluation_queue: 64,
+            always_check: 10,
+            check_floor_permille: 50,
+            requests_per_s: 20,
+            suspension_ms: train_ms.saturating_mul(5),
+        }
+    }
+}

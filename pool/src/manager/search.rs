@@ -1,0 +1,175 @@
+//! The state of the search in one interval, and what is remembered of a task between its rounds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use podl_chain_spec::Hash32;
+use podl_consensus::codec;
+use podl_consensus::types::{BlobRef, BlockHash, ModelRoot};
+use podl_consensus::workload::Architecture;
+use serde::{Deserialize, Serialize};
+
+use crate::partition::Halving;
+use crate::types::{Elite, EvaluationPlan, Interval, MinerId};
+
+/// Most confirmed models kept of a task.
+const MOST_ELITES: usize = 16;
+/// Most tasks remembered.
+const MOST_TASKS: usize = 4;
+/// Most candidates remembered for novelty; far more than a task's rounds can train.
+const MOST_TRAINED: usize = 1 << 16;
+
+/// Name of an architecture in the list of those already trained.
+pub fn architecture_name(architecture: &Architecture) -> Hash32 {
+    let mut hasher = blake3::Hasher::new_derive_key("podl v1 pool architecture");
+    hasher.update(&codec::encode(architecture));
+    Hash32(*hasher.finalize().as_bytes())
+}
+
+/// What a pool knows of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskMemory {
+    /// The task, or one name for all filler intervals of a workload, which share architectures but no data.
+    pub key: Hash32,
+    /// Confirmed models, best first. Filler models stay with the counts of their own interval until re-checked.
+    pub elites: Vec<Elite>,
+    /// Who first trained an architecture from scratch.
+    pub trained: BTreeMap<Hash32, MinerId>,
+    /// Artefacts that were submitted.
+    pub submitted: BTreeSet<ModelRoot>,
+}
+
+impl TaskMemory {
+    /// An empty memory.
+    pub fn new(key: Hash32) -> Self {
+        Self { key, elites: Vec::new(), trained: BTreeMap::new(), submitted: BTreeSet::new() }
+    }
+
+    /// Takes in a confirmed model. True when it is the best. The best of each miner is kept as long as there is room,
+    /// since that miner can go on from its own checkpoint.
+    pub fn insert(&mut self, elite: Elite) -> bool {
+        self.elites.retain(|e| e.artefact.root != elite.artefact.root);
+        let root = elite.artefact.root;
+        self.elites.push(elite);
+        self.elites.sort_by_key(Elite::rank);
+        let mut seen = BTreeSet::new();
+        if self.elites.len() > MOST_ELITES {
+            // The last one that is not its miner's best, else the last.
+            let spare: Vec<bool> = self.elites.iter().map(|e| !seen.insert(e.miner)).collect();
+            let drop = spare.iter().rposition(|&spare| spare).unwrap_or(MOST_ELITES);
+            self.elites.remove(drop);
+        }
+        self.elites.first().is_some_and(|e| e.artefact.root == root)
+    }
+
+    /// A miner's best model.
+    pub fn best_of(&self, miner: &MinerId) -> Option<&Elite> {
+        self.elites.iter().find(|e| e.miner == *miner)
+    }
+
+    /// Notes a submitted artefact; false when it was submitted before or the list is full.
+    pub fn note_submitted(&mut self, root: ModelRoot) -> bool {
+        self.submitted.len() < MOST_TRAINED && self.submitted.insert(root)
+    }
+
+    /// Notes that `miner` has trained an architecture from scratch; false when it, or another, had before.
+    pub fn note_trained(&mut self, architecture: &Architecture, miner: MinerId) -> bool {
+        let name = architecture_name(architecture);
+        let is_new = self.trained.len() < MOST_TRAINED && !self.trained.contains_key(&name);
+        if is_new {
+            self.trained.insert(name, miner);
+        }
+        is_new
+    }
+}
+
+/// A commitment of this interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// The model.
+    pub artefact: BlobRef,
+    /// Its confirmed count when it was committed.
+    pub count: u32,
+    /// Its count on the shard, once scored.
+    pub scored: Option<u32>,
+    /// Whether scoring has been answered.
+    pub answered: bool,
+}
+
+/// One interval's search.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Search {
+    /// The interval's work.
+    pub interval: Interval,
+    /// What judges results.
+    pub plan: EvaluationPlan,
+    /// When the phase began for the manager.
+    pub started_ms: u64,
+    /// End of the phase.
+    pub deadline_ms: u64,
+    /// Whether the phase goes on.
+    pub open: bool,
+    /// Until when strong miners explore.
+    pub explore_until_ms: u64,
+    /// The boxes; made with the first lease, when it is known how many miners explore.
+    pub boxes: Option<Halving>,
+    /// Commitments made.
+    pub committed: Vec<Committed>,
+    /// Attempts used, those of failed commitments not counted.
+    pub attempts: u8,
+    /// Whether a reveal was asked for, and made.
+    pub scoring_since_ms: Option<u64>,
+    /// Whether the reveal was made.
+    pub revealed: bool,
+}
+
+impl Search {
+    /// The interval's name.
+    pub fn parent(&self) -> BlockHash {
+        self.interval.parent
+    }
+
+    /// The memory this interval works with.
+    pub fn memory_key(interval: &Interval) -> Hash32 {
+        if !interval.is_filler() {
+            return interval.task;
+        }
+        let mut hasher = blake3::Hasher::new_derive_key("podl v1 pool filler memory");
+        hasher.update(&codec::encode(&interval.workload));
+        Hash32(*hasher.finalize().as_bytes())
+    }
+}
+
+/// Memories of the last tasks, the last used at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memories(Vec<TaskMemory>);
+
+impl Memories {
+    /// Makes a task's memory the current one, new if it is not known.
+    pub fn recall(&mut self, key: Hash32) -> &mut TaskMemory {
+        let memory = match self.0.iter().position(|m| m.key == key) {
+            Some(index) => self.0.remove(index),
+            None => TaskMemory::new(key),
+        };
+        if self.0.len() >= MOST_TASKS {
+            self.0.remove(0);
+        }
+        let last = self.0.len();
+        self.0.push(memory);
+        &mut self.0[last]
+    }
+
+    /// The current memory.
+    pub fn current(&self) -> Option<&TaskMemory> {
+        self.0.last()
+    }
+
+    /// The current memory.
+    pub fn current_mut(&mut self) -> Option<&mut TaskMemory> {
+        self.0.last_mut()
+    }
+
+    /// Roots of all models worth keeping.
+    pub fn roots(&self) -> impl Iterator<Item = ModelRoot> {
+        self.0.iter().flat_map(|m| m.elites.iter().map(|e| e.artefact.root))
+    }
+}

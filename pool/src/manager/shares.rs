@@ -1,0 +1,235 @@
+//! Results: what is refused at once, what is checked, and what the check leads to.
+
+use podl_consensus::workload::Architecture;
+
+use super::search::TaskMemory;
+use super::{Effect, Job, JobKind, Manager, Outcome};
+use crate::partition::Axis;
+use crate::protocol::{Refusal, Reply};
+use crate::types::{Elite, JobId, LeaseKind, MinerId, Share, is_above_chance};
+
+/// What a share stands for, once it has passed the checks that need no evaluation.
+struct Admitted {
+    macs: u64,
+    box_index: Option<usize>,
+}
+
+impl Manager {
+    pub(super) fn submit(&mut self, miner: MinerId, share: Share, effects: &mut Vec<Effect>) -> Reply {
+        let admitted = match self.admit(&miner, &share) {
+            Ok(admitted) => admitted,
+            Err((refusal, points)) => {
+                self.penalise(&miner, points);
+                let retry_ms = if refusal == Refusal::Busy { 500 } else { 0 };
+                return self.refused(refusal, retry_ms);
+            }
+        };
+        let Admitted { macs, box_index } = admitted;
+        if let Some(running) = self.leases.get_mut(share.lease) {
+            running.shared_macs = running.shared_macs.saturating_add(macs);
+        }
+        if self.must_check(&miner, &share) {
+            let parent = self.search.as_ref().map(|s| s.parent()).unwrap_or_default();
+            let artefact = share.artefact;
+            let kind = JobKind::Share { miner, share, macs, box_index };
+            self.ask_evaluation(Job { parent, artefact, asked_ms: 0, kind }, effects);
+        } else {
+            self.take_unchecked(&miner, &share, macs, box_index);
+        }
+        self.ack(&miner, self.search.as_ref().is_some_and(|s| s.open))
+    }
+
+    /// Every check that needs no evaluation, the cheap ones first. The number is the penalty.
+    fn admit(&mut self, miner: &MinerId, share: &Share) -> Result<Admitted, (Refusal, u32)> {
+        let now_ms = self.now_ms;
+        let Some(running) = self.leases.get(share.lease).filter(|l| l.miner == *miner) else {
+            return Err((Refusal::NoLease, 0));
+        };
+        let Some(search) = self.search.as_ref().filter(|s| s.parent() == running.lease.parent) else {
+            return Err((Refusal::Late, 0));
+        };
+        if !running.takes_shares(now_ms, self.params.grace_ms) {
+            return Err((Refusal::Late, 0));
+        }
+        if self.jobs.len() >= self.params.evaluation_queue {
+            return Err((Refusal::Busy, 0));
+        }
+        if share.images == 0 || share.correct > search.plan.public_images {
+            return Err((Refusal::Malformed, 5));
+        }
+        if !lease_allows(&running.lease.kind, share) {
+            return Err((Refusal::OutsideLease, 5));
+        }
+        let macs = search.interval.training_macs(&share.architecture).map_err(|_| (Refusal::OutsideLease, 5))?;
+        let macs = macs.checked_mul(share.images).ok_or((Refusal::OverBudget, 5))?;
+        let total = running.shared_macs.saturating_add(macs);
+        // Whole batches and whole rungs overshoot a little.
+        if total > running.lease.budget_macs.saturating_add(running.lease.budget_macs / 4) {
+            return Err((Refusal::OverBudget, 2));
+        }
+        let calibrated = self.miners.get(miner).map_or(0, |m| m.calibrated_macs_s);
+        let elapsed_ms = now_ms.saturating_sub(running.issued_ms).saturating_add(500);
+        if u128::from(total) * 1000 > u128::from(calibrated) * 4 * u128::from(elapsed_ms) {
+            return Err((Refusal::Implausible, 2));
+        }
+        let box_index = running.box_index;
+        let memory = self.memories.current_mut().ok_or((Refusal::Late, 0))?;
+        // The artefact is new, and so is the candidate when it was trained from scratch.
+        let is_new = memory.note_submitted(share.artefact.root)
+            && (share.base.is_some() || memory.note_trained(&share.architecture, *miner));
+        if is_new { Ok(Admitted { macs, box_index }) } else { Err((Refusal::NotNovel, 1)) }
+    }
+
+    /// Every claimed improvement is checked; of the rest, one in as many as the miner's run of valid results.
+    fn must_check(&mut self, miner: &MinerId, share: &Share) -> bool {
+        let Some(memory) = self.memories.current() else { return true };
+        let near = |e: &Elite| u64::from(share.correct) * 100 >= u64::from(e.public_correct) * 95;
+        if memory.elites.first().is_none_or(near) || memory.best_of(miner).is_none_or(near) {
+            return true;
+        }
+        let streak = self.miners.get(miner).map_or(0, |m| m.valid_streak);
+        let permille = (1000 / u64::from(streak.max(1))).max(self.params.check_floor_permille);
+        streak < self.params.always_check || self.rng.below(1000) < permille
+    }
+
+    /// Queues an evaluation.
+    pub(super) fn ask_evaluation(&mut self, mut job: Job, effects: &mut Vec<Effect>) {
+        job.asked_ms = self.now_ms;
+        let id = JobId(self.next_job);
+        self.next_job = self.next_job.saturating_add(1);
+        effects.push(Effect::Evaluate { job: id, artefact: job.artefact });
+        self.jobs.insert(id, job);
+    }
+
+    pub(super) fn evaluated(&mut self, id: JobId, outcome: Outcome, effects: &mut Vec<Effect>) {
+        let Some(job) = self.jobs.remove(&id) else { return };
+        self.evaluation_ms = (self.evaluation_ms * 3 + self.now_ms.saturating_sub(job.asked_ms)) / 4;
+        let Outcome::Model { architecture, mac_bits, public_correct, holdout_correct, .. } = outcome else {
+            if let (JobKind::Share { miner, .. }, Outcome::Invalid(_)) = (&job.kind, &outcome) {
+                self.lied(miner);
+            }
+            return;
+        };
+        let is_current = self.search.as_ref().is_some_and(|s| s.parent() == job.parent);
+        let holdout_images = self.search.as_ref().map_or(0, |s| s.plan.holdout_images);
+        let count = if holdout_images > 0 { holdout_correct } else { public_correct };
+        match job.kind {
+            JobKind::Recheck(elite) => {
+                if is_current {
+                    self.take_elite(Elite { count, public_correct, ..*elite }, effects);
+                }
+            }
+            JobKind::Share { miner, share, macs, box_index } => {
+                if architecture != share.architecture || public_correct != share.correct {
+                    self.lied(&miner);
+                    return;
+                }
+                self.take_valid(&miner, &share, macs, public_correct);
+                if !is_current {
+                    return;
+                }
+                let seen = self.memories.current().map_or(0, |m| images_of(m, &share));
+                let elite = Elite {
+                    miner,
+                    artefact: share.artefact,
+                    architecture,
+                    images: seen.saturating_add(share.images),
+                    count,
+                    public_correct,
+                    mac_bits,
+                };
+                self.note_box(box_index, count);
+                self.note_stall(&miner, count, share.base.is_some());
+                self.take_elite(elite, effects);
+            }
+        }
+    }
+
+    /// A result whose claim holds: pay for its work, unless the model is at chance and so proves none.
+    fn take_valid(&mut self, miner: &MinerId, share: &Share, macs: u64, public_correct: u32) {
+        if let Some(running) = self.leases.get_mut(share.lease) {
+            running.verified_macs = running.verified_macs.saturating_add(macs);
+        }
+        let judged = self.search.as_ref().map(|s| (s.plan.public_images, s.interval.workload.classes));
+        let proves_work = judged.is_some_and(|(images, classes)| is_above_chance(public_correct, images, classes));
+        let Some(record) = self.miners.get_mut(miner) else { return };
+        record.valid_streak = record.valid_streak.saturating_add(1);
+        record.accepted = record.accepted.saturating_add(1);
+        if proves_work {
+            self.ledger.credit(*miner, record.account, macs);
+        }
+    }
+
+    /// A result below the best of a miner with a good record: believed.
+    fn take_unchecked(&mut self, miner: &MinerId, share: &Share, macs: u64, box_index: Option<usize>) {
+        self.take_valid(miner, share, macs, share.correct);
+        let Some(plan) = self.search.as_ref().map(|s| s.plan) else { return };
+        let scaled = u64::from(share.correct) * u64::from(plan.rank_images()) / u64::from(plan.public_images.max(1));
+        let count = u32::try_from(scaled).unwrap_or(u32::MAX);
+        self.note_box(box_index, count);
+        self.note_stall(miner, count, share.base.is_some());
+    }
+
+    fn note_box(&mut self, box_index: Option<usize>, count: u32) {
+        let boxes = self.search.as_mut().and_then(|s| s.boxes.as_mut());
+        if let (Some(index), Some(boxes)) = (box_index, boxes) {
+            boxes.note(index, count);
+        }
+    }
+
+    fn note_stall(&mut self, miner: &MinerId, count: u32, exploits: bool) {
+        let best = self.memories.current().and_then(|m| m.best_of(miner)).map_or(0, |e| e.count);
+        if let Some(record) = self.miners.get_mut(miner).filter(|_| exploits) {
+            record.stalls = if count > best { 0 } else { record.stalls.saturating_add(1) };
+        }
+    }
+
+    fn take_elite(&mut self, elite: Elite, effects: &mut Vec<Effect>) {
+        let (miner, root, count) = (elite.miner, elite.artefact.root, elite.count);
+        let images = self.search.as_ref().map_or(0, |s| s.plan.rank_images());
+        if self.memories.current_mut().is_some_and(|m| m.insert(elite)) {
+            effects.push(Effect::Improved { miner, root, count, images });
+        }
+    }
+
+    /// A false claim: unpaid work is lost, the miner is shut out for a while, and its next results are all checked.
+    fn lied(&mut self, miner: &MinerId) {
+        let (now_ms, suspension_ms) = (self.now_ms, self.params.suspension_ms);
+        self.take_lease(miner);
+        self.ledger.forfeit(miner);
+        if let Some(record) = self.miners.get_mut(miner) {
+            record.valid_streak = 0;
+            record.rejected = record.rejected.saturating_add(1);
+            record.suspended_until_ms = now_ms.saturating_add(suspension_ms);
+        }
+        self.assign_classes();
+    }
+}
+
+/// Images that the base of a share had seen.
+fn images_of(memory: &TaskMemory, share: &Share) -> u64 {
+    let base = share.base.and_then(|root| memory.elites.iter().find(|e| e.artefact.root == root));
+    base.map_or(0, |e| e.images)
+}
+
+/// Whether the lease names this candidate.
+fn lease_allows(kind: &LeaseKind, share: &Share) -> bool {
+    match kind {
+        LeaseKind::Explore { subspace, .. } => share.base.is_none() && subspace.contains(&share.architecture),
+        LeaseKind::Exploit { base, mutate: false } => {
+            share.base == Some(base.artefact.root) && share.architecture == base.architecture
+        }
+        LeaseKind::Exploit { base, mutate: true } => {
+            share.base.is_none() && differing_settings(&share.architecture, &base.architecture) == 1
+        }
+    }
+}
+
+/// In how many settings two networks differ; any number when their depths do.
+fn differing_settings(one: &Architecture, other: &Architecture) -> usize {
+    if one.layers.len() != other.layers.len() {
+        return usize::MAX;
+    }
+    let layers = one.layers.iter().zip(&other.layers);
+    layers.map(|(a, b)| Axis::ALL.iter().filter(|axis| axis.get(a) != axis.get(b)).count()).sum()
+}
