@@ -167,3 +167,13 @@ proptest! {
         prop_assert_eq!(store.node_count(), fresh_store.node_count());
     }
 }
+
+#[test]
+fn roots_and_encodings_never_change() {
+    // Golden: a change here forks every chain. Three accounts, one with locks, and what they encode to.
+    let locked = Account { balance: Amount(300), nonce: 2, locked: vec![(9, Amount(1)), (12, Amount(70_000))] };
+    assert_eq!(hex::encode(codec::encode(&locked)), "ac02020209010cf0a204");
+    let (root, store) = grow(&[vec![(1, 5), (2, 300)], vec![(3, 7), (1, 0)], vec![(1, 9)]], true);
+    assert_eq!(root.to_string(), "d727e063dc93f09719beca16b1f8b4baa985249882a70cacd13e0827855c1f62");
+    assert_eq!((store.values().count(), store.node_count()), (3, 4));
+}
