@@ -1,1 +1,6 @@
 //! Simulator on virtual time, process networks and fault scenarios.
+
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "sim")]
+pub mod sim;
