@@ -1,5 +1,7 @@
 //! Whole chains: calm running, siblings, reorgs, restarts, pruning, availability.
 
+mod forks;
+
 use std::sync::Arc;
 
 use podl_chain_spec::Amount;
