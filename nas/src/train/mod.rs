@@ -15,6 +15,7 @@ mod export;
 pub mod kernels;
 mod memory;
 mod ops;
+mod outcome;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -22,5 +23,6 @@ mod trainer;
 
 pub use config::{Precision, Schedule, TrainConfig};
 pub use memory::training_bytes;
+pub use outcome::{Outcome, TrainJob, train_child};
 pub use threads::ThreadPool;
 pub use trainer::{EpochReport, Progress, TrainError, Trainer};

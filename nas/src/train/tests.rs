@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 
 use podl_consensus::workload::{Architecture, ConvLayer, DenseConfig, FixedPoint, InputShape, Network};
 
-use super::{Precision, Progress, Schedule, ThreadPool, TrainConfig, TrainError, Trainer};
+use super::{
+    Precision, Progress, Schedule, ThreadPool, TrainConfig, TrainError, TrainJob, Trainer, train_child, training_bytes,
+};
 use crate::data::{Dataset, generate, input_table};
 use crate::engine::Engine;
 
@@ -84,6 +86,29 @@ fn a_raised_flag_ends_the_epoch_after_one_batch() {
     };
     assert!(matches!(trainer.run_epoch(&data, &mut progress), Err(TrainError::Cancelled)));
     assert_eq!(seen, 3);
+}
+
+#[test]
+fn a_job_gives_what_its_trainer_gives() {
+    let data = generate(&[9; 32], 200);
+    let (network, table, config) = (network(), input_table(&data), small_config());
+    let pool = Arc::new(ThreadPool::new(2).unwrap());
+    let job = TrainJob { network: &network, input_table: &table, data: &data, config: &config, seed: [5; 32] };
+    let mut batches = 0;
+    let outcome = train_child(&job, &pool, &Arc::default(), &mut |_| batches += 1).unwrap();
+    assert_eq!(batches, 16);
+    assert!(outcome.images_per_second > 0.0 && outcome.loss.is_finite());
+    let mut trainer = trainer(&data, &config, 5, 1);
+    epochs(&mut trainer, &data, 4);
+    assert_eq!(outcome.model, trainer.quantised_model().unwrap());
+}
+
+#[test]
+fn the_memory_estimate_covers_the_parameters_and_grows_with_the_batch() {
+    let network = network();
+    let [small, large] = [10, 1000].map(|batch| training_bytes(&network, batch, 2));
+    assert!(small > network.parameters() * 4 * 4);
+    assert!(large > 20 * (small - network.parameters() * 28) / 10, "{small} {large}");
 }
 
 #[test]

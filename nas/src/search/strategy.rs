@@ -1,0 +1,113 @@
+//! What every search strategy is.
+
+use podl_consensus::workload::Architecture;
+use serde::{Deserialize, Serialize};
+
+use super::{HillClimb, RandomSearch, SearchBox};
+use crate::data::Random;
+
+/// The best reward. Rewards are accuracies in millionths.
+pub const MOST_REWARD: u32 = 1_000_000;
+
+/// A search strategy. What it proposes follows from its seed and from what was reported, so that the same reports
+/// bring it to the same state; its serde form is that state.
+pub trait Strategy {
+    /// The next network to try. It may be infeasible or known already; then there is no report, or the known reward.
+    fn propose(&mut self) -> Architecture;
+    /// Reward of a network, proposed by this strategy or found elsewhere.
+    fn report(&mut self, architecture: &Architecture, reward: u32);
+    /// The best network reported, if any.
+    fn best(&self) -> Option<(&Architecture, u32)>;
+}
+
+/// Which strategy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrategyKind {
+    /// Mutate the best so far.
+    #[default]
+    HillClimb,
+    /// Draw at random.
+    Random,
+}
+
+impl std::str::FromStr for StrategyKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "hill-climb" => Ok(Self::HillClimb),
+            "random" => Ok(Self::Random),
+            _ => Err(format!("unknown strategy {name:?}: expected hill-climb or random")),
+        }
+    }
+}
+
+/// Any strategy with its state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AnyStrategy {
+    /// See [`HillClimb`].
+    HillClimb(HillClimb),
+    /// See [`RandomSearch`].
+    Random(RandomSearch),
+}
+
+impl AnyStrategy {
+    /// A fresh strategy. `starts` are tried first (projected into the box).
+    pub fn new(kind: StrategyKind, search_box: SearchBox, seed: [u8; 32], starts: Vec<Architecture>) -> Self {
+        match kind {
+            StrategyKind::HillClimb => Self::HillClimb(HillClimb::new(search_box, seed, starts)),
+            StrategyKind::Random => Self::Random(RandomSearch::new(search_box, seed, starts)),
+        }
+    }
+
+    fn inner(&self) -> &dyn Strategy {
+        match self {
+            Self::HillClimb(strategy) => strategy,
+            Self::Random(strategy) => strategy,
+        }
+    }
+
+    fn inner_mut(&mut self) -> &mut dyn Strategy {
+        match self {
+            Self::HillClimb(strategy) => strategy,
+            Self::Random(strategy) => strategy,
+        }
+    }
+}
+
+impl Strategy for AnyStrategy {
+    fn propose(&mut self) -> Architecture {
+        self.inner_mut().propose()
+    }
+
+    fn report(&mut self, architecture: &Architecture, reward: u32) {
+        self.inner_mut().report(architecture, reward);
+    }
+
+    fn best(&self) -> Option<(&Architecture, u32)> {
+        self.inner().best()
+    }
+}
+
+/// Name of a network in caches: BLAKE3 over its canonical postcard form.
+pub fn architecture_hash(architecture: &Architecture) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("podl search architecture v1");
+    // Plain integers in a vector: this cannot fail.
+    hasher.update(&postcard::to_stdvec(architecture).unwrap_or_default());
+    *hasher.finalize().as_bytes()
+}
+
+/// The best so far: the first of several with the same reward.
+pub(super) fn keep_best(best: &mut Option<(Architecture, u32)>, architecture: &Architecture, reward: u32) {
+    if best.as_ref().is_none_or(|(_, known)| reward > *known) {
+        *best = Some((architecture.clone(), reward));
+    }
+}
+
+/// Stream of one draw. Numbering the draws makes the state small and serialisable.
+pub(super) fn draw(domain: &'static str, seed: &[u8; 32], number: &mut u64) -> Random {
+    *number += 1;
+    Random::new(domain, seed, *number)
+}

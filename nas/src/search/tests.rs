@@ -1,0 +1,200 @@
+//! Strategies on a made-up reward, and the journal through kills.
+
+use std::io::Write;
+use std::path::Path;
+
+use podl_consensus::workload::{Architecture, Space};
+
+use super::*;
+
+fn space_box() -> SearchBox {
+    SearchBox::from_space(&Space::full(6)).unwrap()
+}
+
+fn config(strategy: StrategyKind, seed: u8) -> SearchConfig {
+    SearchConfig { strategy, search_box: space_box(), seed: [seed; 32], starts: Vec::new() }
+}
+
+/// A smooth reward with its best at 36 filters, kernels of 3, stride 1 and 6 bits.
+fn reward(architecture: &Architecture) -> u32 {
+    let miss: u32 = architecture
+        .layers
+        .iter()
+        .map(|l| {
+            let kernel = u32::from(l.kernel[0].abs_diff(3)) + u32::from(l.kernel[1].abs_diff(3));
+            let stride = u32::from(l.stride[0] + l.stride[1] - 2) * 2;
+            kernel + stride + u32::from(l.filters.abs_diff(36)) / 8 + l.weight.total_bits().abs_diff(6)
+        })
+        .sum();
+    MOST_REWARD / (1 + miss)
+}
+
+/// Small networks only: a static filter that refuses many proposals.
+fn filter() -> Box<dyn Fn(&Architecture) -> bool + Send> {
+    Box::new(|a| a.layers.iter().map(|l| u32::from(l.filters)).sum::<u32>() < 300)
+}
+
+fn run(search: &mut Search, episodes: u64) -> Vec<Architecture> {
+    let mut visited = Vec::new();
+    while search.episodes() < episodes {
+        let architecture = search.next().unwrap();
+        search.record(&architecture, reward(&architecture), serde_json::json!({"seconds": 1})).unwrap();
+        visited.push(architecture);
+    }
+    visited
+}
+
+#[test]
+fn hill_climbing_beats_random_search_here() {
+    let best = |kind, seed| {
+        let mut search = Search::open(config(kind, seed), filter(), None).unwrap();
+        run(&mut search, 200);
+        search.best().unwrap().1
+    };
+    for seed in 0..5 {
+        let (climbed, random) = (best(StrategyKind::HillClimb, seed), best(StrategyKind::Random, seed));
+        assert!(climbed > 2 * random, "seed {seed}: {climbed} {random}");
+    }
+}
+
+#[test]
+fn a_search_follows_its_seed_and_visits_nothing_twice() {
+    for kind in [StrategyKind::HillClimb, StrategyKind::Random] {
+        let visit = |seed| run(&mut Search::open(config(kind, seed), filter(), None).unwrap(), 150);
+        let visited = visit(1);
+        assert_eq!(visited, visit(1));
+        assert_ne!(visited, visit(2));
+        let mut hashes: Vec<_> = visited.iter().map(architecture_hash).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), 150);
+        assert!(visited.iter().all(|a| space_box().contains(a) && filter()(a)));
+    }
+}
+
+#[test]
+fn the_state_survives_serialisation() {
+    let mut strategy = AnyStrategy::new(StrategyKind::HillClimb, space_box(), [3; 32], Vec::new());
+    for _ in 0..20 {
+        let architecture = strategy.propose();
+        strategy.report(&architecture, reward(&architecture));
+    }
+    let json = serde_json::to_string(&strategy).unwrap();
+    let mut copy: AnyStrategy = serde_json::from_str(&json).unwrap();
+    assert_eq!(copy, strategy);
+    for _ in 0..20 {
+        assert_eq!(copy.propose(), strategy.propose());
+    }
+}
+
+/// Runs with a journal that is reopened after every few episodes, cut off at a chosen byte like by a crash.
+fn run_with_kills(path: &Path, episodes: u64, kind: StrategyKind) -> Vec<Architecture> {
+    let shared = space_box().sample(&mut crate::data::Random::new("test", &[9; 32], 0));
+    let mut visited = Vec::new();
+    for stop in (1..=episodes).step_by(7).chain([episodes]) {
+        let mut search = Search::open(config(kind, 5), filter(), Some(path)).unwrap();
+        assert_eq!(search.episodes(), visited.len() as u64, "nothing lost, nothing repeated");
+        visited.extend(run(&mut search, stop));
+        if search.known(&shared).is_none() && stop > 10 {
+            // Once between two episodes, once while a network is out; killed before its result.
+            search.next().unwrap();
+            search.share(&shared, 900_000).unwrap();
+        }
+        drop(search);
+        // Half a line, as a crash in the midst of a write leaves it.
+        let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+        file.write_all(b"{\"episode\":{\"episode\":99,\"archi").unwrap();
+    }
+    visited
+}
+
+#[test]
+fn a_killed_search_goes_on_where_it_was() {
+    for kind in [StrategyKind::HillClimb, StrategyKind::Random] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("search.jsonl");
+        let killed = run_with_kills(&path, 60, kind);
+        // The same without kills, with the shared result at the same place.
+        let mut straight = Search::open(config(kind, 5), filter(), None).unwrap();
+        let shared = space_box().sample(&mut crate::data::Random::new("test", &[9; 32], 0));
+        let mut visited = run(&mut straight, 15);
+        straight.next().unwrap();
+        straight.share(&shared, 900_000).unwrap();
+        visited.extend(run(&mut straight, 60));
+        assert_eq!(killed, visited);
+        assert_eq!(straight.best().unwrap(), (&shared, 900_000));
+    }
+}
+
+#[test]
+fn foreign_and_damaged_journals_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("search.jsonl");
+    run(&mut Search::open(config(StrategyKind::HillClimb, 1), filter(), Some(&path)).unwrap(), 5);
+    let other = Search::open(config(StrategyKind::HillClimb, 2), filter(), Some(&path)).err().unwrap();
+    assert!(matches!(other, SearchError::Journal(JournalError::OtherSearch { .. })));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let swapped = [lines[0], lines[2], lines[1], lines[3], ""].join("\n");
+    std::fs::write(&path, swapped).unwrap();
+    let error = Search::open(config(StrategyKind::HillClimb, 1), filter(), Some(&path)).err().unwrap().to_string();
+    assert!(error.contains("line 2"), "{error}");
+}
+
+#[test]
+fn results_nobody_asked_for_are_refused() {
+    let mut search = Search::open(config(StrategyKind::Random, 1), filter(), None).unwrap();
+    let asked = search.next().unwrap();
+    assert_eq!(search.next().unwrap(), asked);
+    let other = Architecture { layers: asked.layers[1..].to_vec() };
+    assert!(matches!(search.record(&other, 1, serde_json::Value::Null), Err(SearchError::NotAsked)));
+}
+
+#[test]
+fn a_box_of_one_network_is_soon_exhausted() {
+    let mut space = Space::full(1);
+    for list in [&mut space.kernel_height, &mut space.kernel_width, &mut space.stride_height, &mut space.stride_width] {
+        *list = vec![1];
+    }
+    (space.filters, space.pool) = (vec![4], vec![1]);
+    for list in [&mut space.act_int, &mut space.act_frac, &mut space.weight_int, &mut space.weight_frac] {
+        *list = vec![2];
+    }
+    let search_box = SearchBox::from_space(&space).unwrap();
+    for strategy in [StrategyKind::HillClimb, StrategyKind::Random] {
+        let config = SearchConfig { strategy, search_box: search_box.clone(), seed: [1; 32], starts: Vec::new() };
+        let mut search = Search::open(config, Box::new(|_| true), None).unwrap();
+        run(&mut search, 1);
+        assert!(matches!(search.next(), Err(SearchError::Exhausted { .. })));
+    }
+}
+
+#[test]
+fn boxes_without_networks_are_refused() {
+    let mut layer = LayerBox(Setting::ALL.map(|s| s.values(&Space::full(1))));
+    layer.0[Setting::ActInt as usize] = vec![0];
+    assert!(SearchBox::new(vec![layer.clone()]).is_ok());
+    layer.0[Setting::ActFrac as usize] = vec![0];
+    let error = SearchBox::new(vec![layer.clone()]).unwrap_err();
+    assert_eq!(error, BoxError::NoBits { layer: 0, what: "activation" });
+    layer.0[Setting::ActFrac as usize] = vec![];
+    assert!(matches!(SearchBox::new(vec![layer]), Err(BoxError::Empty { setting: Setting::ActFrac, .. })));
+    assert_eq!(SearchBox::new(vec![]), Err(BoxError::NoLayers));
+}
+
+#[test]
+fn starting_points_lie_in_every_box() {
+    for name in ["full", "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9"] {
+        let Some(space) = Space::preset(name, 6) else { panic!("{name} is a preset") };
+        let search_box = SearchBox::from_space(&space).unwrap();
+        let points = starting_points(&search_box);
+        assert!(!points.is_empty());
+        assert!(points.iter().all(|p| space.contains(&p.architecture)), "{name}");
+        let mut random = crate::data::Random::new("test", &[1; 32], 0);
+        for _ in 0..50 {
+            let network = search_box.sample(&mut random);
+            assert!(space.contains(&network));
+            assert!(space.contains(&search_box.mutate(&network, 3, &mut random)));
+        }
+    }
+}
