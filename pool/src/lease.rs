@@ -178,7 +178,7 @@ mod tests {
         let lease = Lease {
             id: LeaseId(id),
             parent: Hash32::ZERO,
-            kind: LeaseKind::Explore { subspace, rung_images: 1, elites: vec![] },
+            kind: LeaseKind::Explore { subspace, rung_images: 1, elites: vec![], taken: vec![] },
             seed: 0,
             budget_macs: 1000,
             wall_ms: 4000,

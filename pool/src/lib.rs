@@ -4,10 +4,13 @@
 
 pub mod calibration;
 pub mod classes;
+pub mod climb;
 pub mod lease;
 pub mod ledger;
 pub mod manager;
+pub mod miner;
 pub mod partition;
 pub mod protocol;
 pub mod rng;
+pub mod sim;
 pub mod types;

@@ -25,6 +25,8 @@ pub const REPLY_BYTES: usize = 64 << 10;
 pub const AGENT_CHARACTERS: usize = 64;
 /// Most elites in a lease.
 pub const ELITES: usize = 4;
+/// Most names of trained candidates in a lease.
+pub const TAKEN: usize = 256;
 /// Most convolution layers in a message, whatever the chain's caps.
 const LAYERS: usize = 32;
 
@@ -238,8 +240,9 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Reply, CodecError> {
 
 fn check_lease(lease: &Lease) -> Result<(), CodecError> {
     match &lease.kind {
-        LeaseKind::Explore { elites, subspace, .. } => {
+        LeaseKind::Explore { elites, subspace, taken, .. } => {
             too_long(elites.len(), ELITES)?;
+            too_long(taken.len(), TAKEN)?;
             too_long(subspace.cuts.len(), LAYERS * 10)?;
             elites.iter().try_for_each(check_base)
         }

@@ -131,6 +131,8 @@ pub enum LeaseKind {
         rung_images: u32,
         /// Confirmed networks, best first: where to climb from if they lie in, or near, the part.
         elites: Vec<Base>,
+        /// Names of candidates trained lately by anyone; they are paid no second time.
+        taken: Vec<Hash32>,
     },
     /// Train a confirmed network longer, or vary it (paper: weak miners exploit).
     Exploit {

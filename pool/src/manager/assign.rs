@@ -124,6 +124,7 @@ impl Manager {
         let rung = u32::try_from(budget_macs / image_macs.max(1)).unwrap_or(u32::MAX);
         let rung_images = rung.clamp(256, train_images.max(256));
         let elites = memory.elites.iter().take(ELITES).map(|e| e.base(rank_images)).collect();
-        Some((LeaseKind::Explore { subspace, rung_images, elites }, Some(index)))
+        let taken = memory.taken.iter().copied().collect();
+        Some((LeaseKind::Explore { subspace, rung_images, elites, taken }, Some(index)))
     }
 }

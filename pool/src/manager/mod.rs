@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use event::{Ask, Effect, Event, Outcome};
 pub use miners::{Calibration, MinerRecord};
 pub use params::PoolParams;
-pub use search::{Committed, Memories, Search, TaskMemory};
+pub use search::{Committed, Memories, Search, TaskMemory, architecture_name};
 
 use crate::classes;
 use crate::lease::{LeaseBook, LeaseState, Running};
@@ -225,9 +225,7 @@ impl Manager {
         // Counts of a filler interval mean nothing on the next one's data.
         let stale = if interval.is_filler() { std::mem::take(&mut memory.elites) } else { Vec::new() };
         if interval.is_filler() {
-            // On new data, training an architecture again is new work.
-            memory.trained.clear();
-            memory.submitted.clear();
+            memory.forget_trained();
         }
         let is_known = !memory.elites.is_empty() || !stale.is_empty();
         let params = &self.params;

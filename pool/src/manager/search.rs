@@ -1,6 +1,6 @@
 //! The state of the search in one interval, and what is remembered of a task between its rounds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use podl_chain_spec::Hash32;
 use podl_consensus::codec;
@@ -9,6 +9,7 @@ use podl_consensus::workload::Architecture;
 use serde::{Deserialize, Serialize};
 
 use crate::partition::Halving;
+use crate::protocol::TAKEN;
 use crate::types::{Elite, EvaluationPlan, Interval, MinerId};
 
 /// Most confirmed models kept of a task.
@@ -34,6 +35,8 @@ pub struct TaskMemory {
     pub elites: Vec<Elite>,
     /// Who first trained an architecture from scratch.
     pub trained: BTreeMap<Hash32, MinerId>,
+    /// The last of them, oldest first; miners are told.
+    pub taken: VecDeque<Hash32>,
     /// Artefacts that were submitted.
     pub submitted: BTreeSet<ModelRoot>,
 }
@@ -41,7 +44,7 @@ pub struct TaskMemory {
 impl TaskMemory {
     /// An empty memory.
     pub fn new(key: Hash32) -> Self {
-        Self { key, elites: Vec::new(), trained: BTreeMap::new(), submitted: BTreeSet::new() }
+        Self { key, elites: Vec::new(), trained: BTreeMap::new(), taken: VecDeque::new(), submitted: BTreeSet::new() }
     }
 
     /// Takes in a confirmed model. True when it is the best. The best of each miner is kept as long as there is room,
@@ -61,6 +64,13 @@ impl TaskMemory {
         self.elites.first().is_some_and(|e| e.artefact.root == root)
     }
 
+    /// Forgets who trained what: on new data, training an architecture again is new work.
+    pub fn forget_trained(&mut self) {
+        self.trained.clear();
+        self.taken.clear();
+        self.submitted.clear();
+    }
+
     /// A miner's best model.
     pub fn best_of(&self, miner: &MinerId) -> Option<&Elite> {
         self.elites.iter().find(|e| e.miner == *miner)
@@ -77,6 +87,10 @@ impl TaskMemory {
         let is_new = self.trained.len() < MOST_TRAINED && !self.trained.contains_key(&name);
         if is_new {
             self.trained.insert(name, miner);
+            self.taken.push_back(name);
+            if self.taken.len() > TAKEN {
+                self.taken.pop_front();
+            }
         }
         is_new
     }

@@ -1,0 +1,111 @@
+//! What a miner is told and what it wants done.
+
+use podl_chain_spec::Hash32;
+use podl_consensus::types::{BlobRef, BlockHash};
+use podl_consensus::workload::Architecture;
+
+use crate::calibration::CalibrationJob;
+use crate::protocol::{Refusal, Reply, Request};
+use crate::types::{EvaluationPlan, Interval};
+
+/// A training run of one network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrainOrder {
+    /// Number of the order; answers name it.
+    pub id: u64,
+    /// The interval.
+    pub parent: BlockHash,
+    /// The network.
+    pub architecture: Architecture,
+    /// Weights to go on from; none: fresh ones from the seed.
+    pub base: Option<BlobRef>,
+    /// Fixes first weights and data order.
+    pub seed: u64,
+    /// Training images to spend.
+    pub images: u64,
+    /// From now on, when it must be over, with whatever was reached.
+    pub due_ms: u64,
+    /// Training multiply-accumulates of one image.
+    pub image_macs: u64,
+}
+
+/// A finished training run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trained {
+    /// The model; the driver holds its bytes.
+    pub artefact: BlobRef,
+    /// Training images spent.
+    pub images: u64,
+    /// Count on the public part of the search-validation images.
+    pub correct: u32,
+}
+
+/// What a miner is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MinerEvent {
+    /// Begin.
+    Start,
+    /// The answer to the request under way.
+    Replied(Box<Reply>),
+    /// The request under way failed: no answer.
+    Unreachable,
+    /// A calibration is done.
+    Calibrated {
+        /// Which.
+        job: CalibrationJob,
+        /// Its answer.
+        digest: Hash32,
+    },
+    /// The interval's data are at hand.
+    Prepared {
+        /// Which interval.
+        parent: BlockHash,
+    },
+    /// They could not be had.
+    NotPrepared {
+        /// Which interval.
+        parent: BlockHash,
+    },
+    /// A training run goes on.
+    Progressed {
+        /// Which.
+        order: u64,
+        /// Images so far.
+        images: u64,
+    },
+    /// A training run ended.
+    Finished {
+        /// Which.
+        order: u64,
+        /// Its result; none when it was cancelled, failed, or diverged.
+        result: Option<Trained>,
+    },
+    /// Hand the lease back and leave.
+    Stop,
+    /// Time has passed.
+    Tick,
+}
+
+/// What a miner wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MinerEffect {
+    /// Send a request; at most one is under way. The driver adds the artefact to a [`Request::Submit`].
+    Send(Request),
+    /// Compute a calibration.
+    Calibrate(CalibrationJob),
+    /// Get the data of an interval.
+    Prepare {
+        /// The interval.
+        interval: Box<Interval>,
+        /// What counts are claimed on.
+        plan: EvaluationPlan,
+    },
+    /// Train.
+    Train(TrainOrder),
+    /// End the running training; its result is not wanted.
+    Cancel,
+    /// A refusal, for people; it says what to do.
+    Refused(Refusal),
+    /// The miner has left.
+    Stopped,
+}

@@ -1,0 +1,344 @@
+//! The miner: joins, calibrates, searches its lease, reports, exploits what others confirmed.
+//!
+//! A pure machine like the manager: events and the time in, effects out. One request is under way at a time; results
+//! go before requests for work, and heartbeats last.
+
+mod event;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use podl_chain_spec::{AccountId, Hash32};
+use podl_consensus::types::BlockHash;
+use podl_consensus::workload::Architecture;
+
+pub use event::{MinerEffect, MinerEvent, TrainOrder, Trained};
+
+use crate::calibration::MOST_STEPS;
+use crate::protocol::{Refusal, Reply, Request, Standing, VERSION};
+use crate::types::{Base, EvaluationPlan, Interval, Lease, LeaseId};
+use work::Work;
+
+/// First and longest wait before a pool that does not answer is tried again.
+const BACKOFF_MS: (u64, u64) = (250, 30_000);
+/// Most results that wait to be sent; more are dropped, oldest first.
+const MOST_QUEUED: usize = 16;
+
+/// Where a miner is with its pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Not joined, or the pool does not answer.
+    Offline,
+    /// Hello is under way.
+    Joining,
+    /// Being measured.
+    Calibrating,
+    /// Joined: working or asking for work.
+    Joined,
+    /// Leaving.
+    Stopping,
+    /// Left.
+    Stopped,
+}
+
+/// A miner of one pool.
+#[derive(Clone, Debug)]
+pub struct Miner {
+    account: AccountId,
+    agent: String,
+    stage: Stage,
+    now_ms: u64,
+    in_flight: Option<Request>,
+    outbox: VecDeque<Request>,
+    /// Nothing is sent before.
+    quiet_until_ms: u64,
+    /// Work is not asked for before.
+    ask_at_ms: u64,
+    backoff_ms: u64,
+    heartbeat_ms: u64,
+    beat_at_ms: u64,
+    interval: Option<(Interval, EvaluationPlan)>,
+    prepared: Option<BlockHash>,
+    work: Option<Work>,
+    next_order: u64,
+    /// Candidates of this interval that were trained from scratch, here or, as the pool said, elsewhere.
+    tried: BTreeSet<Hash32>,
+    /// Own results of this interval from scratch, to climb from.
+    climbed: BTreeMap<Hash32, (u32, Architecture)>,
+    standing: Option<Standing>,
+    best: Option<Base>,
+    last_refusal: Option<Refusal>,
+}
+
+impl Miner {
+    /// A miner that wants `account` paid. `agent` names its software, for people.
+    pub fn new(account: AccountId, agent: &str) -> Self {
+        Self {
+            account,
+            agent: agent.chars().take(crate::protocol::AGENT_CHARACTERS).collect(),
+            stage: Stage::Offline,
+            now_ms: 0,
+            in_flight: None,
+            outbox: VecDeque::new(),
+            quiet_until_ms: 0,
+            ask_at_ms: 0,
+            backoff_ms: BACKOFF_MS.0,
+            heartbeat_ms: 2000,
+            beat_at_ms: 0,
+            interval: None,
+            prepared: None,
+            work: None,
+            next_order: 1,
+            tried: BTreeSet::new(),
+            climbed: BTreeMap::new(),
+            standing: None,
+            best: None,
+            last_refusal: None,
+        }
+    }
+
+    /// Takes in an event that happens at `now_ms`.
+    pub fn handle(&mut self, now_ms: u64, event: MinerEvent) -> Vec<MinerEffect> {
+        let mut effects = Vec::new();
+        self.now_ms = self.now_ms.max(now_ms);
+        match event {
+            MinerEvent::Start => self.join(),
+            MinerEvent::Replied(reply) => self.replied(*reply, &mut effects),
+            MinerEvent::Unreachable => self.unreachable(&mut effects),
+            MinerEvent::Calibrated { job, digest } => {
+                if self.stage == Stage::Calibrating {
+                    self.outbox.push_back(Request::Calibrated { seed: job.seed, digest });
+                }
+            }
+            MinerEvent::Prepared { parent } => {
+                self.prepared = Some(parent);
+                self.next_order(&mut effects);
+            }
+            MinerEvent::NotPrepared { parent } => self.not_prepared(&parent),
+            MinerEvent::Progressed { order, images } => self.progressed(order, images),
+            MinerEvent::Finished { order, result } => self.finished(order, result, &mut effects),
+            MinerEvent::Stop => self.stop(&mut effects),
+            MinerEvent::Tick => {}
+        }
+        self.advance(&mut effects);
+        effects
+    }
+
+    /// When something will be due although no event comes.
+    pub fn next_wake_ms(&self) -> Option<u64> {
+        if self.stage == Stage::Stopped || self.in_flight.is_some() {
+            return None;
+        }
+        let retry = self.quiet_until_ms;
+        let due = match (&self.work, self.stage) {
+            _ if !self.outbox.is_empty() => retry,
+            (Some(work), Stage::Joined) => self.beat_at_ms.min(work.over_at_ms()).max(retry),
+            (None, Stage::Joined) => self.ask_at_ms.max(retry),
+            (_, Stage::Offline) => retry,
+            _ => return None,
+        };
+        Some(due.max(self.now_ms + 1))
+    }
+
+    /// Where it is with its pool.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Its lease.
+    pub fn lease(&self) -> Option<&Lease> {
+        self.work.as_ref().map(|w| &w.lease)
+    }
+
+    /// Share of its lease that is done, in thousandths.
+    pub fn progress_permille(&self) -> Option<u64> {
+        self.work.as_ref().map(|w| w.done_macs().saturating_mul(1000) / w.lease.budget_macs.max(1))
+    }
+
+    /// Its standing, as the pool last said.
+    pub fn standing(&self) -> Option<&Standing> {
+        self.standing.as_ref()
+    }
+
+    /// The pool's best network, as the pool last said.
+    pub fn best(&self) -> Option<&Base> {
+        self.best.as_ref()
+    }
+
+    /// The last refusal, which says what to do.
+    pub fn last_refusal(&self) -> Option<Refusal> {
+        self.last_refusal
+    }
+
+    fn join(&mut self) {
+        if matches!(self.stage, Stage::Stopping | Stage::Stopped) {
+            return;
+        }
+        self.stage = Stage::Joining;
+        self.outbox.retain(|r| matches!(r, Request::Submit { .. }));
+        let (account, agent) = (self.account, self.agent.clone());
+        self.outbox.push_front(Request::Hello { version: VERSION, account, agent });
+    }
+
+    /// Sends what is due by time and what waits.
+    fn advance(&mut self, effects: &mut Vec<MinerEffect>) {
+        let now_ms = self.now_ms;
+        if self.in_flight.is_some() || now_ms < self.quiet_until_ms || self.stage == Stage::Stopped {
+            return;
+        }
+        if self.stage == Stage::Offline {
+            self.join();
+        }
+        if self.stage == Stage::Joined && self.outbox.is_empty() {
+            match &self.work {
+                Some(work) if now_ms >= work.over_at_ms() => self.end_work(effects),
+                Some(work) if now_ms >= self.beat_at_ms => {
+                    self.beat_at_ms = now_ms + self.heartbeat_ms;
+                    let (lease, done_macs) = (work.lease.id, work.done_macs());
+                    self.outbox.push_back(Request::Progress { lease, done_macs });
+                }
+                _ => {}
+            }
+            if self.work.is_none() && now_ms >= self.ask_at_ms && self.outbox.is_empty() {
+                self.outbox.push_back(Request::Lease);
+            }
+        }
+        if let Some(request) = self.outbox.pop_front() {
+            self.in_flight = Some(request.clone());
+            effects.push(MinerEffect::Send(request));
+        }
+    }
+
+    fn unreachable(&mut self, effects: &mut Vec<MinerEffect>) {
+        // A result survives the connection; everything else is asked anew.
+        if let Some(request @ Request::Submit { .. }) = self.in_flight.take() {
+            self.outbox.push_front(request);
+        }
+        if self.stage == Stage::Stopping {
+            self.stopped(effects);
+            return;
+        }
+        self.stage = Stage::Offline;
+        self.quiet_until_ms = self.now_ms + self.backoff_ms;
+        self.backoff_ms = (self.backoff_ms * 2).min(BACKOFF_MS.1);
+    }
+
+    fn replied(&mut self, reply: Reply, effects: &mut Vec<MinerEffect>) {
+        let Some(request) = self.in_flight.take() else { return };
+        self.backoff_ms = BACKOFF_MS.0;
+        if self.stage == Stage::Stopping {
+            if matches!(request, Request::Leave) {
+                self.stopped(effects);
+            }
+            return;
+        }
+        match reply {
+            Reply::Welcome { heartbeat_ms, calibrate, .. } => {
+                self.heartbeat_ms = heartbeat_ms.clamp(100, 60_000);
+                self.calibrate_or_work(calibrate, effects);
+            }
+            Reply::CalibrateAgain(job) => self.calibrate_or_work(Some(job), effects),
+            Reply::Lease { lease, interval, plan } => self.take_lease(*lease, *interval, plan, effects),
+            Reply::Ack { go_on, best, standing } => {
+                self.standing = Some(standing);
+                self.best = best;
+                match request {
+                    Request::Calibrated { .. } => self.stage = Stage::Joined,
+                    Request::Progress { lease, .. } if !go_on => self.drop_lease(lease, effects),
+                    _ => {}
+                }
+            }
+            Reply::Refused { refusal, retry_ms } => self.refused(request, refusal, retry_ms, effects),
+            Reply::Goodbye { .. } => {}
+        }
+    }
+
+    fn calibrate_or_work(&mut self, job: Option<crate::calibration::CalibrationJob>, effects: &mut Vec<MinerEffect>) {
+        match job {
+            Some(job) if job.steps <= MOST_STEPS => {
+                self.stage = Stage::Calibrating;
+                effects.push(MinerEffect::Calibrate(job));
+            }
+            // A pool that asks for endless calibration is not worth joining at once again.
+            Some(_) => {
+                self.stage = Stage::Offline;
+                self.quiet_until_ms = self.now_ms + BACKOFF_MS.1;
+            }
+            None => self.stage = Stage::Joined,
+        }
+    }
+
+    fn refused(&mut self, request: Request, refusal: Refusal, retry_ms: u64, effects: &mut Vec<MinerEffect>) {
+        let retry_ms = retry_ms.min(600_000);
+        if self.last_refusal != Some(refusal) {
+            effects.push(MinerEffect::Refused(refusal));
+        }
+        self.last_refusal = Some(refusal);
+        match refusal {
+            Refusal::Unknown | Refusal::NotCalibrated => self.join(),
+            Refusal::Full | Refusal::Version | Refusal::CalibrationFailed | Refusal::Suspended => {
+                self.abandon(effects);
+                self.stage = Stage::Offline;
+                self.quiet_until_ms = self.now_ms + retry_ms.max(1000);
+            }
+            Refusal::RateLimited | Refusal::Busy => {
+                self.quiet_until_ms = self.now_ms + retry_ms.max(100);
+                self.outbox.push_front(request);
+            }
+            Refusal::NoInterval | Refusal::TooLate => self.ask_at_ms = self.now_ms + retry_ms.max(100),
+            Refusal::NoLease | Refusal::Late => self.abandon(effects),
+            _ => {
+                // A result that does not count; the lease goes on, but a miner that is refused again and again asks
+                // no faster than this.
+                self.ask_at_ms = self.ask_at_ms.max(self.now_ms + 250);
+            }
+        }
+    }
+
+    /// Queues a result before everything else but a Hello.
+    fn queue_result(&mut self, request: Request) {
+        let place = usize::from(matches!(self.outbox.front(), Some(Request::Hello { .. })));
+        self.outbox.insert(place, request);
+        self.outbox.retain(|r| !matches!(r, Request::Progress { .. }));
+        while self.outbox.len() > MOST_QUEUED {
+            self.outbox.pop_back();
+        }
+    }
+
+    fn drop_lease(&mut self, lease: LeaseId, effects: &mut Vec<MinerEffect>) {
+        if self.work.as_ref().is_some_and(|w| w.lease.id == lease) {
+            self.abandon(effects);
+        }
+    }
+
+    /// Ends the work on the lease at once.
+    fn abandon(&mut self, effects: &mut Vec<MinerEffect>) {
+        if let Some(work) = self.work.take()
+            && work.is_training()
+        {
+            effects.push(MinerEffect::Cancel);
+        }
+    }
+
+    fn stop(&mut self, effects: &mut Vec<MinerEffect>) {
+        self.abandon(effects);
+        if matches!(self.stage, Stage::Joined | Stage::Calibrating) {
+            self.stage = Stage::Stopping;
+            self.quiet_until_ms = 0;
+            // What is trained is still handed in.
+            self.outbox.retain(|r| matches!(r, Request::Submit { .. }));
+            self.outbox.push_back(Request::Leave);
+        } else if self.stage != Stage::Stopping {
+            self.stopped(effects);
+        }
+    }
+
+    fn stopped(&mut self, effects: &mut Vec<MinerEffect>) {
+        if self.stage != Stage::Stopped {
+            self.stage = Stage::Stopped;
+            self.outbox.clear();
+            self.in_flight = None;
+            effects.push(MinerEffect::Stopped);
+        }
+    }
+}
