@@ -46,36 +46,84 @@ pub struct ConvWeights {
     pub bias: Vec<f32>,
 }
 
-/// Forward over a run of images: `input` and `out` are NCHW, `marks` has the layout of `out`.
-pub fn forward(
-    isa: Isa,
-    g: &Geometry,
-    blocks: &[Block],
-    weights: &ConvWeights,
-    activation: Activation,
-    input: &[f32],
-    out: &mut [f32],
-    marks: &mut [u16],
-    scratch: &mut Scratch,
-) {
-    for block in blocks {
-        let patches = load_patches(isa, g, block, input, &mut scratch.phases, &mut scratch.patches);
-        let sums = resize(&mut scratch.sums, block.tiles(g) * g.filters, [0.0; TILE]);
-        multiply(isa, &weights.forward, patches, sums);
-        for &(tile, lane) in &block.outside {
-            sums[tile * g.filters..][..g.filters].iter_mut().for_each(|row| row[lane] = f32::NEG_INFINITY);
+/// One layer over one run of images: what forward and backward share.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerRun<'a> {
+    /// Instruction set.
+    pub isa: Isa,
+    /// Sizes.
+    pub g: &'a Geometry,
+    /// How the run is cut ([`Geometry::blocks`] of its number of images).
+    pub blocks: &'a [Block],
+    /// Weights as the network uses them.
+    pub weights: &'a ConvWeights,
+    /// What follows the sums.
+    pub activation: Activation,
+}
+
+/// Where [`LayerRun::backward`] puts its results.
+#[derive(Debug)]
+pub struct Gradients<'a> {
+    /// Of the input, NCHW; overwritten. None where it is not wanted.
+    pub input: Option<&'a mut [f32]>,
+    /// Of the weights, row-major like them; added to.
+    pub weights: &'a mut [f32],
+    /// Of the bias: a [`Row`] of partial sums for each filter; added to.
+    pub bias: &'a mut [Row],
+}
+
+impl LayerRun<'_> {
+    /// `input` and `out` are NCHW, `marks` has the layout of `out`.
+    pub fn forward(&self, input: &[f32], out: &mut [f32], marks: &mut [u16], scratch: &mut Scratch) {
+        let (isa, g) = (self.isa, self.g);
+        for block in self.blocks {
+            let patches = load_patches(isa, g, block, input, &mut scratch.phases, &mut scratch.patches);
+            let sums = resize(&mut scratch.sums, block.tiles(g) * g.filters, [0.0; TILE]);
+            multiply(isa, &self.weights.forward, patches, sums);
+            for &(tile, lane) in &block.outside {
+                sums[tile * g.filters..][..g.filters].iter_mut().for_each(|row| row[lane] = f32::NEG_INFINITY);
+            }
+            self.activate_block(block, sums, out, marks);
         }
+    }
+
+    /// Bias, activation and pool of a block's sums.
+    fn activate_block(&self, block: &Block, sums: &[Row], out: &mut [f32], marks: &mut [u16]) {
+        let g = self.g;
         let stride = block.plane_tiles * g.filters;
         for segments in block.segments.chunk_by(|a, b| a.tile == b.tile) {
-            for (filter, &bias) in weights.bias.iter().enumerate() {
+            for (filter, &bias) in self.weights.bias.iter().enumerate() {
                 let (mut values, mut sources) = ([0.0; TILE], [BLOCKED; TILE]);
                 let first = segments[0].tile * g.filters + filter;
-                activate(isa, activation, bias, &sums[first..], stride, &mut values, &mut sources);
+                activate(self.isa, self.activation, bias, &sums[first..], stride, &mut values, &mut sources);
                 for s in segments {
                     let at = place(g, block, s.image, filter) + s.offset;
                     out[at..at + s.len].copy_from_slice(&values[s.lane..][..s.len]);
                     marks[at..at + s.len].copy_from_slice(&sources[s.lane..][..s.len]);
                 }
+            }
+        }
+    }
+
+    /// Gradients over the run from that of its outputs.
+    pub fn backward(
+        &self,
+        input: &[f32],
+        marks: &[u16],
+        gradient: &[f32],
+        to: &mut Gradients<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let (isa, g) = (self.isa, self.g);
+        for block in self.blocks {
+            let patches = load_patches(isa, g, block, input, &mut scratch.phases, &mut scratch.patches);
+            let sums = resize(&mut scratch.sums, block.tiles(g) * g.filters, [0.0; TILE]);
+            route_block(isa, g, block, marks, gradient, sums, to.bias);
+            add_products(isa, sums, g.filters, patches, g.depth, to.weights);
+            if let Some(input_gradient) = to.input.as_deref_mut() {
+                let patches = resize(&mut scratch.patch_gradient, block.tiles(g) * g.depth, [0.0; TILE]);
+                multiply(isa, &self.weights.backward, sums, patches);
+                return_patches(isa, g, block, patches, &mut scratch.phase_gradient, input_gradient);
             }
         }
     }
@@ -107,34 +155,6 @@ fn load_patches<'a>(
     let patches = resize(patches, block.tiles(g) * g.depth, [0.0; TILE]);
     im2col(isa, g, block, phases, patches);
     patches
-}
-
-/// Gradients over a run of images, added to `weight_gradient` (row-major, like the weights) and `bias_gradient`
-/// (one [`Row`] of partial sums a filter); `input_gradient` is overwritten where wanted.
-pub fn backward(
-    isa: Isa,
-    g: &Geometry,
-    blocks: &[Block],
-    weights: &ConvWeights,
-    input: &[f32],
-    marks: &[u16],
-    gradient: &[f32],
-    mut input_gradient: Option<&mut [f32]>,
-    weight_gradient: &mut [f32],
-    bias_gradient: &mut [Row],
-    scratch: &mut Scratch,
-) {
-    for block in blocks {
-        let patches = load_patches(isa, g, block, input, &mut scratch.phases, &mut scratch.patches);
-        let sums = resize(&mut scratch.sums, block.tiles(g) * g.filters, [0.0; TILE]);
-        route_block(isa, g, block, marks, gradient, sums, bias_gradient);
-        add_products(isa, sums, g.filters, patches, g.depth, weight_gradient);
-        if let Some(input_gradient) = input_gradient.as_deref_mut() {
-            let patches = resize(&mut scratch.patch_gradient, block.tiles(g) * g.depth, [0.0; TILE]);
-            multiply(isa, &weights.backward, sums, patches);
-            return_patches(isa, g, block, patches, &mut scratch.phase_gradient, input_gradient);
-        }
-    }
 }
 
 /// Gradient of a block's sums from the gradient of the pooled outputs.

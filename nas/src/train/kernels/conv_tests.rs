@@ -1,8 +1,11 @@
 //! The convolution kernel against a plain one, and its gradients against finite differences.
 
+// Sizes are small; indices are signed here where padding makes them negative.
+#![allow(clippy::cast_possible_wrap)]
+
 use podl_consensus::workload::{ConvShape, FixedPoint};
 
-use super::conv::{ConvWeights, Scratch, backward, forward};
+use super::conv::{ConvWeights, Gradients, LayerRun, Scratch};
 use super::quant::{Activation, BLOCKED};
 use super::reference::{conv_shape, conv_sum, taps, values};
 use super::simd::Isa;
@@ -11,9 +14,12 @@ use super::window::Geometry;
 const FORMAT: FixedPoint = FixedPoint::new(2, 4);
 const IMAGES: usize = 3;
 
+/// Input, kernel, filters, stride, pool.
+type Layer = ([u8; 3], [u8; 2], u16, [u8; 2], u8);
+
 /// Layers with non-square kernels, strides 1 to 5, pools 1 to 3, odd sizes, 1x1 outputs.
 fn shapes() -> Vec<ConvShape> {
-    let cases: [([u8; 3], [u8; 2], u16, [u8; 2], u8); 16] = [
+    let cases: [Layer; 16] = [
         ([3, 32, 32], [3, 3], 4, [1, 1], 2),
         ([2, 8, 8], [3, 3], 36, [1, 1], 1),
         ([1, 7, 9], [3, 5], 2, [1, 2], 2),
@@ -65,7 +71,8 @@ impl Case {
         let (mut out, mut marks) = (vec![f32::NAN; len], vec![7; len]);
         let (weights, blocks) = (self.prepared(), self.g.blocks(IMAGES));
         let mut scratch = Scratch::default();
-        forward(isa, &self.g, &blocks, &weights, activation, &self.input, &mut out, &mut marks, &mut scratch);
+        let run = LayerRun { isa, g: &self.g, blocks: &blocks, weights: &weights, activation };
+        run.forward(&self.input, &mut out, &mut marks, &mut scratch);
         (out, marks)
     }
 
@@ -75,8 +82,10 @@ impl Case {
         let (mut dx, mut dw) = (vec![f32::NAN; self.input.len()], vec![0.0; self.weights.len()]);
         let mut db = vec![[0.0; 32]; g.filters];
         let (weights, blocks, mut scratch) = (self.prepared(), g.blocks(IMAGES), Scratch::default());
-        let dx_out = Some(dx.as_mut_slice());
-        backward(isa, g, &blocks, &weights, &self.input, marks, gradient, dx_out, &mut dw, &mut db, &mut scratch);
+        let activation = Activation::Relu;
+        let run = LayerRun { isa, g, blocks: &blocks, weights: &weights, activation };
+        let mut to = Gradients { input: Some(&mut dx), weights: &mut dw, bias: &mut db };
+        run.backward(&self.input, marks, gradient, &mut to, &mut scratch);
         (dx, dw, db.iter().map(|row| row.iter().sum()).collect())
     }
 

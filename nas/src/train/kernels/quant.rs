@@ -215,6 +215,7 @@ fn add_body<V: Lanes>(from: &[f32], to: &mut [f32]) {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp)] // the very bits are what is tested
 mod tests {
     use super::super::simd::Isa;
     use super::*;

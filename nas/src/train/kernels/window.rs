@@ -295,7 +295,7 @@ dispatch!(
 
 #[inline(always)]
 fn im2col_body<V: Lanes>(g: &Geometry, block: &Block, phases: &[f32], patches: &mut [Row]) {
-    if block.images[1] * block.rows[1] * g.pooled[1] % TILE != 0 {
+    if !(block.images[1] * block.rows[1] * g.pooled[1]).is_multiple_of(TILE) {
         for plane in patches.chunks_exact_mut(block.plane_tiles * g.depth) {
             plane[(block.plane_tiles - 1) * g.depth..].fill([0.0; TILE]);
         }

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{LayerNumbers, floats, mask, quantised, tensor, with_floats};
-use crate::train::kernels::conv::{self, ConvWeights, Scratch};
+use crate::train::kernels::conv::{ConvWeights, Gradients, LayerRun, Scratch, sum_lanes};
 use crate::train::kernels::gemm::{Row, TILE};
 use crate::train::kernels::simd::Isa;
 use crate::train::kernels::window::{Block, Geometry};
@@ -49,6 +49,11 @@ impl ConvOp {
         prepared
     }
 
+    fn run<'a>(&'a self, blocks: &'a [Block], weights: &'a ConvWeights) -> LayerRun<'a> {
+        let (isa, activation) = (self.pool.isa(), self.numbers.activation);
+        LayerRun { isa, g: &self.geometry, blocks, weights, activation }
+    }
+
     fn forward(&self, input: &[f32], weights: &[f32], bias: &[f32]) -> Vec<f32> {
         let g = &*self.geometry;
         let images = input.len() / g.image_len();
@@ -61,8 +66,7 @@ impl ConvOp {
         inputs.zip(outs).zip(all_marks).with_max_len(1).for_each(|((input, out), marks)| {
             let blocks = parts.blocks(input.len() / g.image_len());
             let mut scratch = self.pool.scratch();
-            let (isa, activation) = (self.pool.isa(), self.numbers.activation);
-            conv::forward(isa, g, blocks, &weights, activation, input, out, marks, &mut scratch);
+            self.run(blocks, &weights).forward(input, out, marks, &mut scratch);
         });
         *lock(&self.kept) = ConvKept { weights, marks };
         out
@@ -91,8 +95,8 @@ impl ConvOp {
             |((((input, gradient), marks), (dw, db)), dx)| {
                 let blocks = parts.blocks(input.len() / g.image_len());
                 let mut scratch = self.pool.scratch();
-                let dx = dx.as_deref_mut();
-                conv::backward(isa, g, blocks, &kept.weights, input, marks, gradient, dx, dw, db, &mut scratch);
+                let mut to = Gradients { input: dx.as_deref_mut(), weights: dw, bias: db };
+                self.run(blocks, &kept.weights).backward(input, marks, gradient, &mut to, &mut scratch);
             },
         );
         let mut weight_gradient = sum_parts(isa, sums, weight_len);
@@ -134,7 +138,7 @@ fn sum_parts(isa: Isa, sums: &[f32], len: usize) -> Vec<f32> {
     out.par_chunks_mut(CHUNK).enumerate().for_each(|(index, out)| {
         let from = index * CHUNK;
         let parts: Vec<&[f32]> = sums.chunks_exact(len).map(|part| &part[from..from + out.len()]).collect();
-        conv::sum_lanes(isa, &parts, out);
+        sum_lanes(isa, &parts, out);
     });
     out
 }
