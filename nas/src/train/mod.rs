@@ -12,6 +12,7 @@
 mod child;
 mod config;
 mod export;
+mod import;
 pub mod kernels;
 mod memory;
 mod ops;
