@@ -1,8 +1,8 @@
 //! Quantisation-aware training of child networks, through candle with operations of our own.
 //!
 //! Stock candle cannot train this search space (convolutions with different strides, asymmetric padding and non-square
-//! kernels, exact max-pool gradients, seeded weights, momentum), so every step of the network is a custom operation;
-//! candle keeps the graph, its variables and the walk backwards. [`Trainer`] owns one network in training.
+//! kernels, exact max-pool gradients, seeded weights, momentum), so every step of the network is a custom operation
+//! with forward and backward over candle's tensors and variables. [`Trainer`] owns one network in training.
 //!
 //! # Correctness
 //! Same network, data, settings and seed give the same artefact bytes, whatever the number of threads and the vector

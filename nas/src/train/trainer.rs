@@ -11,7 +11,7 @@ use super::child::Child;
 use super::config::TrainConfig;
 use super::export::quantise_child;
 use super::kernels::dense::SgdStep;
-use super::ops::{CrossEntropyOp, SgdOp};
+use super::ops::SgdOp;
 use super::threads::ThreadPool;
 use crate::artefact::{Model, ModelError};
 use crate::data::{Dataset, Random};
@@ -207,20 +207,13 @@ impl Trainer {
 
     fn train_batch(&self, data: &Dataset, indices: &[usize], rate: f32) -> Result<f32, TrainError> {
         let labels = indices.iter().map(|&index| data.labels[index]).collect();
-        let logits = self.child.forward(&self.batch(data, indices)?)?;
-        let loss = logits.apply_op1(CrossEntropyOp::new(labels))?;
-        let value = loss.to_scalar::<f32>()?;
-        if value.is_finite() {
-            let gradients = loss.backward()?;
-            let TrainConfig { momentum, weight_decay, .. } = self.config;
-            let step = SgdStep { rate, momentum, weight_decay };
-            for (var, velocity) in self.child.vars().zip(&self.velocity) {
-                if let Some(gradient) = gradients.get(var) {
-                    var.inplace_op2(gradient, &SgdOp { pool: &self.pool, step, velocity })?;
-                }
-            }
+        let result = self.child.loss_and_gradients(&self.batch(data, indices)?, labels)?;
+        let TrainConfig { momentum, weight_decay, .. } = self.config;
+        let step = SgdStep { rate, momentum, weight_decay };
+        for ((var, velocity), gradient) in self.child.vars().zip(&self.velocity).zip(&result.gradients) {
+            var.inplace_op2(gradient, &SgdOp { pool: &self.pool, step, velocity })?;
         }
-        Ok(value)
+        Ok(result.loss)
     }
 
     /// The images at these indices as a tensor, through the input table.
@@ -250,8 +243,7 @@ impl Trainer {
         let all: Vec<usize> = (0..data.len()).collect();
         self.pool.install(|| {
             for indices in all.chunks(self.config.batch) {
-                // Detached, so that no graph is kept.
-                let logits = self.child.forward(&self.batch(data, indices)?)?.detach();
+                let logits = self.child.forward(&self.batch(data, indices)?)?;
                 for logits in logits.to_vec2::<f32>()? {
                     found.push(first_greatest(&logits));
                 }

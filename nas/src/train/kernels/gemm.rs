@@ -10,6 +10,9 @@
 //! depends on tile height, instruction set, cache sizes or threads, so results are the same on every machine. (The
 //! `gemm` crate chooses block sizes by the machine's caches, which changes the last bits.)
 
+// Indexed loops with constant bounds are what keeps sums in registers.
+#![allow(clippy::needless_range_loop)]
+
 use super::simd::{LANES, Lanes, dispatch};
 
 /// Columns of a tile: two [`Lanes`].
@@ -162,11 +165,12 @@ fn micro_kernel<V: Lanes, const HEIGHT: usize, const ROWS: usize, const HALVES: 
     out: &mut [Row],
     resume: bool,
 ) {
+    // Loops over the sums have constant bounds only: an index that is not constant would keep them in memory.
     let mut sums = [[V::splat(0.0); HALVES]; ROWS];
-    if resume {
-        for (sums, row) in sums.iter_mut().zip(out.iter()) {
-            for (h, sum) in sums.iter_mut().enumerate() {
-                *sum = V::load(&row.as_chunks::<LANES>().0[half + h]);
+    for r in 0..ROWS {
+        if resume && r < out.len() {
+            for h in 0..HALVES {
+                sums[r][h] = V::load(&out[r].as_chunks::<LANES>().0[half + h]);
             }
         }
     }
@@ -180,9 +184,11 @@ fn micro_kernel<V: Lanes, const HEIGHT: usize, const ROWS: usize, const HALVES: 
             }
         }
     }
-    for (sums, row) in sums.iter().zip(out.iter_mut()) {
-        for (h, sum) in sums.iter().enumerate() {
-            sum.store(&mut row.as_chunks_mut::<LANES>().0[half + h]);
+    for r in 0..ROWS {
+        if r < out.len() {
+            for h in 0..HALVES {
+                sums[r][h].store(&mut out[r].as_chunks_mut::<LANES>().0[half + h]);
+            }
         }
     }
 }
@@ -256,9 +262,11 @@ fn product_tile<V: Lanes, const HEIGHT: usize, const WIDTH: usize>(
             }
         }
     }
-    for (i, sums) in sums.iter().enumerate() {
-        for (sum, out) in sums.iter().zip(&mut out[(r + i) * depth + k..]) {
-            *out += sum.sum();
+    for i in 0..HEIGHT {
+        if let Some(out) = out[(r + i) * depth + k..].first_chunk_mut::<WIDTH>() {
+            for j in 0..WIDTH {
+                out[j] += sums[i][j].sum();
+            }
         }
     }
 }

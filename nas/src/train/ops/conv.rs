@@ -58,7 +58,8 @@ impl ConvOp {
         let g = &*self.geometry;
         let images = input.len() / g.image_len();
         let weights = self.prepare(weights, bias);
-        let (mut out, mut marks) = (vec![0.0; images * g.out_len()], vec![0; images * g.out_len()]);
+        let (mut out, mut marks) = (vec![0.0; images * g.out_len()], std::mem::take(&mut lock(&self.kept).marks));
+        marks.resize(images * g.out_len(), 0);
         let parts = Parts::new(g, images);
         let inputs = input.par_chunks(parts.images * g.image_len());
         let outs = out.par_chunks_mut(parts.images * g.out_len());
