@@ -2,5 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "process")]
+pub mod process;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -134,13 +134,21 @@ impl Database {
         Ok(rows)
     }
 
-    /// Every value of the final state, for a full check of the money. Long on a large chain.
+    /// Values of the final state whose keys begin with `prefix`; with an empty one all of them, which is long on a large
+    /// chain.
     ///
     /// # Errors
     /// [`StorageError`].
-    pub fn state_values(&self) -> Result<Vec<Row>, StorageError> {
-        let rows = self.db.iterator_cf(self.column(columns::STATE)?, IteratorMode::Start);
-        rows.map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec())).map_err(StorageError::from)).collect()
+    pub fn state_values(&self, prefix: &[u8]) -> Result<Vec<Row>, StorageError> {
+        let mut rows = Vec::new();
+        for row in self.db.iterator_cf(self.column(columns::STATE)?, IteratorMode::From(prefix, Direction::Forward)) {
+            let (key, value) = row?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            rows.push((key.to_vec(), value.to_vec()));
+        }
+        Ok(rows)
     }
 }
 

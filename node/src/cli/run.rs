@@ -1,0 +1,134 @@
+//! `podl node run`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use podl_chain_spec::ChainSpec;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::LogChoice;
+use crate::config::{self, NodeConfig};
+use crate::logging;
+use crate::service::{Node, SoloMiner, SoloParts};
+use crate::wallet::{PassphraseSource, Wallet, WalletRef, wallet_folder};
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// dev, testnet, or the path of a specification.
+    #[arg(long)]
+    chain: Option<String>,
+    /// Where chain, keys, blobs and the RPC token lie.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Configuration file [default: podl.toml in the data folder].
+    #[arg(long, value_name = "FILE", env = "PODL_CONFIG", hide_env = true)]
+    config: Option<PathBuf>,
+    /// Address to listen on for peers; may be given more than once.
+    #[arg(long, value_name = "MULTIADDR")]
+    listen: Vec<String>,
+    /// Peer to find the network through (…/p2p/PEER-ID); may be given more than once.
+    #[arg(long, value_name = "MULTIADDR")]
+    bootnode: Vec<String>,
+    /// Address of JSON-RPC, or off.
+    #[arg(long, value_name = "ADDR")]
+    rpc: Option<String>,
+    /// Address of a second server with metrics and health only, or off.
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<String>,
+    /// The account that signs: a file, a name in the wallet folder, or dev:NAME on development chains.
+    #[arg(long, value_name = "WALLET")]
+    wallet: Option<String>,
+    /// File that holds the wallet's passphrase.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Mine without a pool.
+    #[arg(long)]
+    mine: bool,
+    /// Training threads of that; 0 takes one less than there are cores.
+    #[arg(long, value_name = "N")]
+    mine_threads: Option<u16>,
+}
+
+impl RunArgs {
+    /// The flags that were given, as the configuration's sources take them.
+    fn flags(&self) -> Vec<(String, &'static str, Vec<String>)> {
+        let one = |flag: &str, key, value: Option<String>| value.map(|v| (format!("--{flag}"), key, vec![v]));
+        let path = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string());
+        let many =
+            |flag: &str, key, list: &Vec<String>| (!list.is_empty()).then(|| (format!("--{flag}"), key, list.clone()));
+        [
+            one("chain", "chain", self.chain.clone()),
+            one("data-dir", "data_dir", path(&self.data_dir)),
+            many("listen", "listen", &self.listen),
+            many("bootnode", "bootnodes", &self.bootnode),
+            one("rpc", "rpc", self.rpc.clone()),
+            one("metrics", "metrics", self.metrics.clone()),
+            one("wallet", "wallet", self.wallet.clone()),
+            one("password-file", "password_file", path(&self.password_file)),
+            one("mine", "mine", self.mine.then(|| "true".to_owned())),
+            one("mine-threads", "mine_threads", self.mine_threads.map(|n| n.to_string())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+pub(super) fn run(args: &RunArgs, log: &LogChoice) -> anyhow::Result<()> {
+    let flags = args.flags();
+    let (config, warnings) = config::load(args.config.as_deref(), std::env::vars(), &flags)?;
+    logging::start(log.filter.as_deref().unwrap_or(&config.log), log.format.unwrap_or(config.log_format));
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let wallet = open_wallet(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.context("the system gives no threads for the network")?;
+    let result = runtime.block_on(serve(&config, wallet));
+    // What still runs in the background (a fetch, a long poll) must not hold the process up.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    result
+}
+
+fn open_wallet(config: &NodeConfig) -> anyhow::Result<Option<Wallet>> {
+    let Some(name) = &config.wallet else {
+        anyhow::ensure!(!config.mine, "mining needs an account: give --wallet, or make one with `podl wallet new`");
+        return Ok(None);
+    };
+    let spec = ChainSpec::load(&config.chain)?;
+    let source = PassphraseSource::new(config.password_file.clone());
+    Ok(Some(WalletRef::parse(name, &wallet_folder()).open(&spec.name, &source)?))
+}
+
+async fn serve(config: &NodeConfig, wallet: Option<Wallet>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let mut node = Node::start(config, wallet.clone(), None).await?;
+    if let Some(wallet) = wallet.filter(|_| config.mine) {
+        start_mining(config, &node, &wallet).await?;
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = node.ended() => {}
+    }
+    Ok(node.stop().await?)
+}
+
+async fn start_mining(config: &NodeConfig, node: &Node, wallet: &Wallet) -> anyhow::Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = if config.mine_threads == 0 { cores.saturating_sub(1).max(1) } else { config.mine_threads.into() };
+    let parts = SoloParts {
+        spec: Arc::new(ChainSpec::load(&config.chain)?),
+        blobs: node.network().blobs().clone(),
+        core: node.core().clone(),
+        threads,
+        seed: *wallet.account().as_bytes(),
+    };
+    let miner = SoloMiner::start(parts).context("mining threads")?;
+    node.core().ask(move |core| core.set_mining(Box::new(miner))).await?;
+    tracing::info!(threads, "mining");
+    Ok(())
+}

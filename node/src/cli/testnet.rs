@@ -1,0 +1,155 @@
+//! `podl testnet`.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use indicatif::ProgressBar;
+use podl_chain_spec::{Amount, ChainSpec};
+use podl_consensus::workload::{Bounds, Space};
+use podl_nas::data::DatasetSpec;
+use podl_rpc::types::{BlockView, IntervalStatus};
+use podl_testnet::process::{BlockLine, Follower, LocalNetwork, Plan, Task};
+
+use super::output::Out;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TestnetCommand {
+    /// Run a local network of real nodes that mine, with a publisher; Ctrl-C stops it cleanly.
+    #[command(after_help = "Example: podl testnet up --nodes 4 --miners 3 --blocks 5 --dataset builtin")]
+    Up(UpArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UpArgs {
+    /// Full nodes with a seat each, 1 to 7.
+    #[arg(long, default_value_t = 4)]
+    nodes: usize,
+    /// How many of them mine, one training thread each.
+    #[arg(long, default_value_t = 3)]
+    miners: usize,
+    /// Stop after so many blocks; 0 runs until Ctrl-C.
+    #[arg(long, default_value_t = 0)]
+    blocks: u64,
+    /// What the publisher posts: builtin[:SEED], cifar10:DIR, or none for filler data only.
+    #[arg(long, default_value = "builtin")]
+    dataset: String,
+    /// dev, testnet or a specification file [default: dev for the built-in data set, testnet for others].
+    #[arg(long)]
+    chain: Option<String>,
+    /// Rounds of the published task.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Where keys, chains and logs go [default: a temporary folder, removed at the end].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+pub(super) fn run(command: TestnetCommand, out: &Out) -> anyhow::Result<()> {
+    let TestnetCommand::Up(args) = command;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.context("the system gives no threads")?.block_on(up(&args, out))
+}
+
+async fn up(args: &UpArgs, out: &Out) -> anyhow::Result<()> {
+    let temporary = tempfile::tempdir().context("a temporary folder")?;
+    let dir = args.data_dir.clone().unwrap_or_else(|| temporary.path().into());
+    let plan = plan(args, dir.clone())?;
+    out.note(format!("starting {} nodes, {} of them mining; logs in {}", args.nodes, args.miners, dir.display()))?;
+    let mut network = LocalNetwork::start(plan).await?;
+    let result = tokio::select! {
+        result = follow(args, out, &network) => result,
+        _ = tokio::signal::ctrl_c() => {
+            out.note("stopping")
+        }
+    };
+    if result.is_err() {
+        // The logs are what explains it.
+        let kept = temporary.keep();
+        out.note(format!("logs are kept in {}", args.data_dir.as_ref().unwrap_or(&kept).display()))?;
+    }
+    let stopped = network.stop();
+    result.and(stopped)
+}
+
+fn plan(args: &UpArgs, dir: PathBuf) -> anyhow::Result<Plan> {
+    let is_builtin = args.dataset.starts_with("builtin") || args.dataset == "none";
+    let chain = args.chain.clone().unwrap_or_else(|| if is_builtin { "dev" } else { "testnet" }.into());
+    let spec = ChainSpec::load(&chain)?;
+    let task = match args.dataset.as_str() {
+        "none" => None,
+        dataset => Some(Task {
+            dataset: absolute(dataset)?,
+            rounds: args.rounds,
+            reward: Amount(spec.money.min_reward.0.saturating_mul(5)),
+            bounds: Bounds { lut: spec.filler.lut, throughput: spec.filler.throughput },
+            space: Space::full(spec.filler.conv_layers),
+        }),
+    };
+    let program = std::env::current_exe().context("this program's own path")?;
+    Ok(Plan { program, chain, nodes: args.nodes, miners: args.miners, dir, task })
+}
+
+/// The data set with an absolute path: the publisher's node has its own working folder.
+fn absolute(dataset: &str) -> anyhow::Result<String> {
+    dataset.parse::<DatasetSpec>()?;
+    let Some((kind @ "cifar10", folder)) = dataset.split_once(':') else { return Ok(dataset.into()) };
+    let path = std::fs::canonicalize(folder).with_context(|| format!("--dataset {dataset}: the folder {folder}"))?;
+    Ok(format!("{kind}:{}", path.display()))
+}
+
+async fn follow(args: &UpArgs, out: &Out, network: &LocalNetwork) -> anyhow::Result<()> {
+    if let Some(reply) = network.publish().await? {
+        out.note(format!("task {} published, {} rounds", reply.task, args.rounds))?;
+    }
+    let bar = std::io::stderr().is_terminal().then(ProgressBar::new_spinner);
+    if let Some(bar) = &bar {
+        bar.enable_steady_tick(Duration::from_millis(200));
+    }
+    let mut follower = Follower::default();
+    let mut followed = 0;
+    while args.blocks == 0 || followed < args.blocks {
+        let block = follower.next(network, |status| show(bar.as_ref(), status)).await?;
+        followed += 1;
+        if let Some(bar) = &bar {
+            bar.suspend(|| print_block(out, &block))?;
+        } else {
+            print_block(out, &block)?;
+        }
+    }
+    let summary = follower.finish(network).await?;
+    out.record(&summary, || {
+        let ms = |value: Option<u64>| value.map_or("-".into(), |ms| format!("{ms} ms"));
+        format!(
+            "{} blocks, {} nodes agree on every hash and state root; interval {}, reveal to block {}",
+            summary.blocks,
+            summary.nodes,
+            ms(summary.interval_ms_p50),
+            ms(summary.reveal_to_block_ms_p50)
+        )
+    })
+}
+
+fn show(bar: Option<&ProgressBar>, status: &IntervalStatus) {
+    let Some(bar) = bar else { return };
+    let phase = format!("{:?}", status.phase).to_lowercase();
+    let left = status.remaining_ms.map_or(String::new(), |ms| format!(", {} s left", ms.div_ceil(1000)));
+    let best = status.candidates.first().map_or(String::new(), |best| {
+        format!(", best {:.3}", f64::from(best.claimed) / f64::from(status.shard_images.max(1)))
+    });
+    bar.set_message(format!(
+        "block {} ({} round {}): {phase}{left}{best}",
+        status.height, status.task_name, status.round
+    ));
+}
+
+fn print_block(out: &Out, block: &BlockView) -> anyhow::Result<()> {
+    let line = BlockLine::from(block);
+    out.record(&line, || {
+        let score = line.score.map_or("no model".into(), |score| format!("score {score:.3}"));
+        let miner = &line.miner[line.miner.len().saturating_sub(6)..];
+        format!("block {:>4}  {:<6}  {score}  by …{miner}  {}", line.height, line.kind, &line.hash[..8])
+    })
+}

@@ -1,0 +1,243 @@
+//! From a block's bytes to a block in the chain: rules, blobs, work, one synced batch.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use libp2p::PeerId;
+use podl_chain_spec::Hash32;
+use podl_consensus::chain::{Checked, Imported, Prepared};
+use podl_consensus::interval::{ChainView, Event};
+use podl_consensus::rules::{Blame, BlockError};
+use podl_consensus::state::Checkpoint;
+use podl_consensus::types::{BlobRef, Block, BlockHash, ShardKey};
+use podl_network::Misbehaviour;
+
+use super::{Core, CoreError};
+use crate::service::clock::unix_ms;
+use crate::service::input::Input;
+use crate::service::worker::Job;
+
+/// Blocks that are set aside because they are ahead of this node's clock.
+const AHEAD_KEPT: usize = 64;
+
+/// Blocks on their way in.
+#[derive(Default)]
+pub(super) struct Imports {
+    /// Waiting for blobs, by hash.
+    fetching: BTreeMap<BlockHash, (Arc<Block>, Box<Prepared>)>,
+    /// At the worker, by hash.
+    working: BTreeMap<BlockHash, ()>,
+    /// Delivered by sync, to be imported one after the other, with who sent them.
+    range: VecDeque<Arc<Block>>,
+    range_peer: Option<PeerId>,
+    range_imported: u32,
+    /// Ahead of this node's clock.
+    ahead: VecDeque<Arc<Block>>,
+    /// Keys whose shards are being fetched.
+    keys: BTreeMap<Hash32, ShardKey>,
+}
+
+impl Core {
+    /// Begins to check a block. `peer` is to blame for it, where it is known.
+    pub(super) fn start_import(&mut self, block: Arc<Block>, peer: Option<PeerId>) -> Result<(), CoreError> {
+        let hash = block.hash();
+        if self.imports.fetching.contains_key(&hash) || self.imports.working.contains_key(&hash) {
+            return Ok(());
+        }
+        if block.header.message.time_ms > unix_ms().saturating_add(self.spec.phases.ahead_ms) {
+            // Set aside, never rejected: it may be our clock that is wrong.
+            self.imports.ahead.push_back(block);
+            self.imports.ahead.truncate(AHEAD_KEPT);
+            return self.finish_import(&hash, Err(None));
+        }
+        match self.view.chain.prepare_import(block.as_ref().clone()) {
+            Ok(prepared) => self.gather_blobs(block, prepared, peer),
+            Err(error) => self.refuse(&hash, &error, peer),
+        }
+    }
+
+    fn gather_blobs(&mut self, block: Arc<Block>, prepared: Prepared, peer: Option<PeerId>) -> Result<(), CoreError> {
+        let needed = prepared.job().map(podl_consensus::rules::WorkJob::blobs).unwrap_or_default();
+        let store = self.network.blobs();
+        let missing: Vec<BlobRef> = needed.into_iter().filter(|b| !store.contains(&b.root)).collect();
+        let hash = block.hash();
+        if missing.is_empty() {
+            self.imports.working.insert(hash, ());
+            self.worker.post(Job::Check { block, prepared: Box::new(prepared) });
+            return Ok(());
+        }
+        self.imports.fetching.insert(hash, (block, Box::new(prepared)));
+        self.fetch_all(missing, peer, move |all| Input::BlobsReady { hash, all });
+        Ok(())
+    }
+
+    /// Fetches blobs and puts `done(whether all came)` into the queue.
+    pub(super) fn fetch_all(
+        &self,
+        blobs: Vec<BlobRef>,
+        provider: Option<PeerId>,
+        done: impl FnOnce(bool) -> Input + Send + 'static,
+    ) {
+        let (network, handle) = (self.network.clone(), self.handle.clone());
+        self.runtime.spawn(async move {
+            let providers: Vec<PeerId> = provider.into_iter().collect();
+            let mut all = true;
+            for blob in blobs {
+                if let Err(error) = network.fetch(blob.root, blob.bytes, &providers).await {
+                    tracing::debug!(root = %blob.root.short(), %error, "blob not fetched");
+                    all = false;
+                }
+            }
+            // The queue may be full for a moment, and this must not hold an async worker.
+            let _ = tokio::task::spawn_blocking(move || handle.send(done(all))).await;
+        });
+    }
+
+    pub(super) fn on_blobs(&mut self, hash: BlockHash, all: bool) -> Result<(), CoreError> {
+        if let Some(key) = self.imports.keys.remove(&hash) {
+            return self.retry_key(key, all);
+        }
+        let Some((block, prepared)) = self.imports.fetching.remove(&hash) else { return Ok(()) };
+        if !all {
+            tracing::debug!(block = %hash.short(), "its blobs are not to be had now");
+            return self.finish_import(&hash, Err(None));
+        }
+        self.imports.working.insert(hash, ());
+        self.worker.post(Job::Check { block, prepared });
+        Ok(())
+    }
+
+    pub(super) fn on_worked(
+        &mut self,
+        block: &Arc<Block>,
+        result: Result<Checked, BlockError>,
+    ) -> Result<(), CoreError> {
+        let hash = block.hash();
+        self.imports.working.remove(&hash);
+        match result.and_then(|checked| self.view.chain.commit(checked)) {
+            Ok(imported) => {
+                self.persist(&imported)?;
+                self.note_reward(hash, &imported.events);
+                self.drive(Event::BlockImported(imported.block, imported.meta))?;
+                self.finish_import(&hash, Ok(()))
+            }
+            Err(error) => self.refuse(&hash, &error, None),
+        }
+    }
+
+    /// One synced batch: the block, what it made final, what it pruned.
+    fn persist(&mut self, imported: &Imported) -> Result<(), CoreError> {
+        let mut batch = self.db.batch();
+        batch.insert_block(&imported.hash, &imported.block, &imported.delta)?;
+        for f in &imported.newly_final {
+            batch.finalise(&f.hash, &f.block, &f.delta)?;
+        }
+        for hash in &imported.pruned {
+            batch.prune_block(hash)?;
+        }
+        self.db.commit(batch)?;
+        if let Some(last) = imported.newly_final.last() {
+            self.view.chain.folded(Checkpoint { height: last.height, block: last.hash });
+            self.forget_own(last.height)?;
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, hash: &BlockHash, error: &BlockError, peer: Option<PeerId>) -> Result<(), CoreError> {
+        match error {
+            BlockError::Known(_) => return self.finish_import(hash, Ok(())),
+            BlockError::UnknownParent { .. } | BlockError::NotAvailable(_) => {
+                tracing::debug!(block = %hash.short(), %error, "block not checkable now");
+                return self.finish_import(hash, Err(None));
+            }
+            _ => {}
+        }
+        let blame = error.blame();
+        tracing::warn!(block = %hash.short(), %error, ?blame, "block refused");
+        if let Some(peer) = peer.filter(|_| matches!(blame, Blame::Producer | Blame::Sender)) {
+            self.penalise(peer, Misbehaviour::InvalidMessage, &error.to_string());
+        }
+        self.finish_import(hash, Err(Some(blame)))
+    }
+
+    /// Tells whoever waits for the block: the machine, or the range that sync delivered.
+    fn finish_import(&mut self, hash: &BlockHash, result: Result<(), Option<Blame>>) -> Result<(), CoreError> {
+        match &result {
+            Ok(()) => {}
+            Err(Some(_)) => self.drive(Event::CandidateRefused(*hash))?,
+            Err(None) => self.drive(Event::CandidateUnavailable(*hash))?,
+        }
+        if self.imports.range.front().is_some_and(|block| block.hash() == *hash) {
+            self.imports.range.pop_front();
+            match result {
+                Ok(()) => self.imports.range_imported += 1,
+                Err(blame) => {
+                    self.imports.range.clear();
+                    return self.end_range(blame.is_some());
+                }
+            }
+            return self.next_of_range();
+        }
+        Ok(())
+    }
+
+    /// Imports what sync delivered, one block after the other.
+    pub(super) fn deliver(&mut self, peer: PeerId, blocks: Vec<Block>) -> Result<(), CoreError> {
+        if let [single] = &blocks[..]
+            && self.imports.range_peer.is_some()
+        {
+            // A single block beside a range: the machine sets it aside until its parent is there.
+            return self.drive(Event::Candidate(Arc::new(single.clone())));
+        }
+        self.imports.range = blocks.into_iter().map(Arc::new).collect();
+        self.imports.range_peer = Some(peer);
+        self.imports.range_imported = 0;
+        self.next_of_range()
+    }
+
+    fn next_of_range(&mut self) -> Result<(), CoreError> {
+        while let Some(block) = self.imports.range.front().cloned() {
+            if !self.view.chain.contains(&block.hash()) && block.height() > self.finalised().height {
+                return self.start_import(block, self.imports.range_peer);
+            }
+            self.imports.range.pop_front();
+        }
+        self.end_range(false)
+    }
+
+    fn end_range(&mut self, invalid: bool) -> Result<(), CoreError> {
+        let Some(peer) = self.imports.range_peer.take() else { return Ok(()) };
+        let imported = self.imports.range_imported;
+        self.sync_event(podl_sync::Event::Processed { peer, invalid, imported })
+    }
+
+    /// Blocks that were ahead of this node's clock, once they no longer are.
+    pub(super) fn retry_imports(&mut self) -> Result<(), CoreError> {
+        let limit = unix_ms().saturating_add(self.spec.phases.ahead_ms);
+        let ahead = std::mem::take(&mut self.imports.ahead);
+        let (due, later): (VecDeque<_>, VecDeque<_>) =
+            ahead.into_iter().partition(|block| block.header.message.time_ms <= limit);
+        self.imports.ahead = later;
+        due.into_iter().try_for_each(|block| self.drive(Event::Candidate(block)))
+    }
+
+    /// Fetches the shard that a key opens, then tries again.
+    pub(super) fn wait_for_shard(&mut self, key: ShardKey, key_hash: Hash32) {
+        let interval = self.view.interval(&self.machine.base().block);
+        let shard = interval.and_then(|i| i.published.as_ref().map(|round| round.shard));
+        let Some(shard) = shard.filter(|s| s.key_hash == key_hash) else { return };
+        if self.imports.keys.insert(key_hash, key).is_none() {
+            self.fetch_all(vec![shard.sealed], None, move |all| Input::BlobsReady { hash: key_hash, all });
+        }
+    }
+
+    fn retry_key(&mut self, key: ShardKey, came: bool) -> Result<(), CoreError> {
+        let base = self.machine.base().block;
+        if came && let Some(interval) = self.view.interval(&base) {
+            self.worker.post(Job::TryKey { interval, key, key_hash: podl_consensus::shard::key_hash(&key) });
+        } else {
+            tracing::warn!("the test shard of this interval is not to be had from any peer");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,321 @@
+//! The core thread: owns chain, machines and storage, and takes one input after the other.
+//!
+//! # Correctness
+//! Nothing here waits for the network, for an inference pass or for training. A block is written with everything it made
+//! final in one synced batch before the interval machine hears of it; a signature leaves after the guard's record is on
+//! disk (see [`super::signer`]).
+
+mod effects;
+mod gossip;
+mod imports;
+mod own;
+mod query;
+mod sync;
+mod tasks;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use libp2p::PeerId;
+use podl_chain_spec::{AccountId, Amount, ChainSpec, Hash32};
+use podl_consensus::chain::Chain;
+use podl_consensus::interval::{ChainView, Event, IntervalMachine};
+use podl_consensus::rules::IntervalContext;
+use podl_consensus::state::{Checkpoint, StateError};
+use podl_consensus::types::BlockHash;
+use podl_mempool::{Limits as MempoolLimits, Mempool, SenderState};
+use podl_network::NetworkHandle;
+use podl_storage::{Database, StorageError};
+use podl_sync::Sync;
+
+use super::clock::Clock;
+use super::input::{CoreHandle, Input};
+use super::mining::{MiningEvent, MiningPort, OwnIntervals};
+use super::publisher::Publisher;
+use super::signer::Signer;
+use super::worker::Worker;
+
+pub use query::{ReadError, TaskRecord};
+
+/// The core gave up; the node stops with this.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// The disk failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The state cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The disk is full.
+    #[error("the disk of {path} is full: {free_mib} MiB left; make room and start the node again")]
+    DiskFull {
+        /// The data folder.
+        path: String,
+        /// What is left.
+        free_mib: u64,
+    },
+}
+
+/// How often the core looks at peers, disk and tasks, in milliseconds.
+const HOUSEKEEPING_MS: u64 = 2_000;
+
+/// What the machines see of the chain.
+pub(super) struct View {
+    pub chain: Chain<Arc<Database>>,
+}
+
+impl View {
+    /// What the next block on `parent` finds of an account.
+    fn sender(&self, parent: &BlockHash, account: &AccountId) -> SenderState {
+        let Some(state) = self.chain.state(parent) else { return SenderState::default() };
+        let Ok(found) = state.account(account) else { return SenderState::default() };
+        SenderState { nonce: found.nonce, spendable: found.spendable(state.height() + 1) }
+    }
+}
+
+impl ChainView for View {
+    fn interval(&self, parent: &BlockHash) -> Option<Arc<IntervalContext>> {
+        match self.chain.shared_interval(parent) {
+            Ok(interval) => interval,
+            Err(error) => {
+                tracing::error!(%error, "cannot read the state of an interval");
+                None
+            }
+        }
+    }
+
+    fn can_commit(&self, parent: &BlockHash, owner: &AccountId, commitments: u8) -> bool {
+        let Some(interval) = self.interval(parent) else { return false };
+        let fees = interval.commitment_fee.checked_mul(commitments.into());
+        fees.is_some_and(|fees| self.sender(parent, owner).spendable >= fees)
+    }
+}
+
+/// What the core is made of.
+pub struct Parts {
+    /// Parameters of the chain.
+    pub spec: Arc<ChainSpec>,
+    /// The database.
+    pub db: Arc<Database>,
+    /// The chain as it was found.
+    pub chain: Chain<Arc<Database>>,
+    /// The signing account.
+    pub signer: Option<Signer>,
+    /// The network.
+    pub network: NetworkHandle,
+    /// Where the network's futures run.
+    pub runtime: tokio::runtime::Handle,
+    /// The core's own queue, for answers.
+    pub handle: CoreHandle,
+    /// A miner or pool manager.
+    pub mining: Option<Box<dyn MiningPort>>,
+    /// With less free disk the operator is warned; with a tenth of it the node stops.
+    pub min_free_bytes: u64,
+    /// The node's clock.
+    pub clock: Clock,
+}
+
+/// The core. See the module.
+pub struct Core {
+    pub(super) spec: Arc<ChainSpec>,
+    pub(super) chain_hash: Hash32,
+    pub(super) db: Arc<Database>,
+    pub(super) view: View,
+    pub(super) machine: IntervalMachine,
+    pub(super) signer: Option<Signer>,
+    pub(super) publisher: Publisher,
+    pub(super) mempool: Mempool,
+    pub(super) sync: Sync<PeerId>,
+    pub(super) network: NetworkHandle,
+    pub(super) clock: Clock,
+    runtime: tokio::runtime::Handle,
+    handle: CoreHandle,
+    worker: Worker,
+    mining: Option<Box<dyn MiningPort>>,
+    own: OwnIntervals,
+    /// What blocks paid this node's account for its models, newest last.
+    rewards: VecDeque<(BlockHash, Amount)>,
+    imports: imports::Imports,
+    tasks: tasks::TaskBlobs,
+    peers: BTreeMap<PeerId, u64>,
+    waiters: Vec<query::Waiter>,
+    /// Addresses that the network listens on.
+    listen: Vec<String>,
+    /// Events for the machine that came up while it handled another.
+    events: VecDeque<Event>,
+    phase_since_ms: u64,
+    min_free_bytes: u64,
+    low_disk: bool,
+    next_housekeeping_ms: u64,
+    stopping: bool,
+}
+
+impl Core {
+    /// Puts the parts together and feeds the machine with the blocks above the final one.
+    pub(super) fn new(parts: Parts, worker: Worker, publisher: Publisher) -> Result<Self, CoreError> {
+        let chain = parts.chain;
+        let root = chain.finalised();
+        let missing =
+            || StateError::Corrupt { key: root.block.to_string(), reason: "no state of the final block".into() };
+        let meta = chain.meta(&root.block).cloned().ok_or_else(missing)?;
+        let machine = IntervalMachine::new(&parts.spec, root, meta, parts.signer.as_ref().map(Signer::guard));
+        let chain_hash = chain.chain_hash();
+        let own = own::load(&parts.db)?;
+        let mut core = Self {
+            chain_hash,
+            mempool: Mempool::new(MempoolLimits::new(parts.spec.money.fee_per_byte)),
+            sync: Sync::new(chain_hash, root, root),
+            spec: parts.spec,
+            db: parts.db,
+            view: View { chain },
+            machine,
+            signer: parts.signer,
+            publisher,
+            network: parts.network,
+            clock: parts.clock,
+            runtime: parts.runtime,
+            handle: parts.handle,
+            worker,
+            mining: parts.mining,
+            own,
+            rewards: VecDeque::new(),
+            imports: imports::Imports::default(),
+            tasks: tasks::TaskBlobs::default(),
+            peers: BTreeMap::new(),
+            waiters: Vec::new(),
+            listen: Vec::new(),
+            events: VecDeque::new(),
+            phase_since_ms: 0,
+            min_free_bytes: parts.min_free_bytes,
+            low_disk: false,
+            next_housekeeping_ms: 0,
+            stopping: false,
+        };
+        core.feed_known_blocks()?;
+        Ok(core)
+    }
+
+    fn feed_known_blocks(&mut self) -> Result<(), CoreError> {
+        let mut known: Vec<_> =
+            self.view.chain.blocks().map(|(_, entry)| (entry.block.clone(), entry.meta.clone())).collect();
+        known.sort_by_key(|(block, _)| block.height());
+        for (block, meta) in known {
+            self.drive(Event::BlockImported(block, meta))?;
+        }
+        Ok(())
+    }
+
+    /// Takes inputs until it is told to stop.
+    pub(super) fn run(mut self, inputs: &Receiver<Input>) -> Result<(), CoreError> {
+        let result = self.serve(inputs);
+        if let Err(error) = &result {
+            tracing::error!(%error, "the node stops");
+        }
+        self.waiters.clear();
+        result
+    }
+
+    fn serve(&mut self, inputs: &Receiver<Input>) -> Result<(), CoreError> {
+        while !self.stopping {
+            let now = self.clock.now_ms();
+            let wake = self.machine.next_deadline_ms(now).min(self.next_housekeeping_ms);
+            match inputs.recv_timeout(Duration::from_millis(wake.saturating_sub(now).max(1))) {
+                Ok(input) => self.take(input)?,
+                Err(RecvTimeoutError::Timeout) => self.drive(Event::Tick)?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            self.housekeeping()?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, input: Input) -> Result<(), CoreError> {
+        match input {
+            Input::Network(event) => self.on_network(event),
+            Input::SyncAnswer { peer, request, answer } => self.on_sync_answer(peer, request, answer),
+            Input::BlobsReady { hash, all } => self.on_blobs(hash, all),
+            Input::TaskBlobs { task, all } => self.on_task_blobs(task, all),
+            Input::Worked { block, result } => self.on_worked(&block, *result),
+            Input::ShardTried { key, key_hash, opens } => self.on_shard_tried(key, key_hash, opens),
+            Input::ScoredOwn(scored) => self.on_scored_own(scored),
+            Input::Commit(committed) => self.on_commit(committed),
+            Input::Query(query) => {
+                query(self);
+                Ok(())
+            }
+            Input::Stop => {
+                self.stopping = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the machine an event and carries out what it wants, until it wants nothing more.
+    pub(super) fn drive(&mut self, event: Event) -> Result<(), CoreError> {
+        self.events.push_back(event);
+        while let Some(event) = self.events.pop_front() {
+            let effects = self.machine.handle(self.clock.now_ms(), event, &self.view);
+            for effect in effects {
+                self.perform(effect)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn housekeeping(&mut self) -> Result<(), CoreError> {
+        let now = self.clock.now_ms();
+        if now < self.next_housekeeping_ms {
+            return Ok(());
+        }
+        self.next_housekeeping_ms = now + HOUSEKEEPING_MS;
+        self.expire_waiters(now);
+        self.poll_peers();
+        self.follow_tasks()?;
+        self.retry_imports()?;
+        self.sync_event(podl_sync::Event::Tick)?;
+        self.check_disk()
+    }
+
+    fn check_disk(&mut self) -> Result<(), CoreError> {
+        let Ok(free) = podl_storage::free_disk_bytes(self.db.path()) else { return Ok(()) };
+        if free < self.min_free_bytes / 10 {
+            return Err(CoreError::DiskFull { path: self.db.path().display().to_string(), free_mib: free >> 20 });
+        }
+        let low = free < self.min_free_bytes;
+        if low && !self.low_disk {
+            tracing::warn!(free_mib = free >> 20, "the disk is nearly full; the node will stop when it is");
+        }
+        self.low_disk = low;
+        Ok(())
+    }
+
+    /// The fork choice's head.
+    pub fn head(&self) -> Checkpoint {
+        self.machine.head()
+    }
+
+    /// The last final block.
+    pub fn finalised(&self) -> Checkpoint {
+        self.view.chain.finalised()
+    }
+
+    fn tell_miner(&mut self, event: MiningEvent) {
+        if let Some(mining) = &mut self.mining {
+            mining.on_event(event);
+        }
+    }
+
+    /// Connects a miner or pool manager; it hears of the next interval, and of the current one if it can still be trained
+    /// for.
+    pub fn set_mining(&mut self, mining: Box<dyn MiningPort>) {
+        self.mining = Some(mining);
+        self.announce_interval();
+    }
+
+    /// What an account can spend in the next block.
+    pub fn spendable(&self, account: &AccountId) -> Amount {
+        self.view.sender(&self.head().block, account).spendable
+    }
+}

@@ -1,0 +1,170 @@
+//! This node's own commitments: signed, kept on disk, opened when the shard is.
+
+use podl_chain_spec::Hash32;
+use podl_consensus::codec;
+use podl_consensus::hash::blob_root;
+use podl_consensus::interval::{ChainView, Event, Phase};
+use podl_consensus::signed::Signed;
+use podl_consensus::state::Checkpoint;
+use podl_consensus::types::{BlockHash, Commitment, Height, Opening, Outcome, ShardKey, commitment_id};
+use podl_storage::{Aux, Database, StorageError};
+
+use super::{Core, CoreError};
+use crate::sealed;
+use crate::service::mining::{Committed, MiningEvent, OwnInterval, OwnIntervals, OwnModel, ScoredOwn};
+use crate::service::signer::Signer;
+use crate::service::wire::Gossip;
+use crate::service::worker::Job;
+
+/// Rewards of own blocks that are remembered until they become the head.
+const REWARDS: usize = 32;
+
+/// What this node committed to before it was restarted.
+pub(super) fn load(db: &Database) -> Result<OwnIntervals, StorageError> {
+    let rows = db.aux_rows(Aux::Commitments)?;
+    let damaged = || StorageError::Damaged { what: "a row of own commitments".into() };
+    rows.into_iter()
+        .map(|(key, row)| {
+            let parent = Hash32(key.try_into().map_err(|_| damaged())?);
+            Ok((parent, codec::decode(&row, 1 << 16).map_err(|_| damaged())?))
+        })
+        .collect()
+}
+
+impl Core {
+    /// Tells the miner of the interval that the node trains in, if it does.
+    pub(super) fn announce_interval(&mut self) {
+        let Some((parent, Phase::Train)) = self.machine.phase() else { return };
+        let Some(interval) = self.view.interval(&parent.block) else { return };
+        let elapsed = self.clock.now_ms().saturating_sub(self.phase_since_ms);
+        let train_ms = self.spec.min_interval_ms().saturating_sub(elapsed);
+        self.tell_miner(MiningEvent::Interval { interval, train_ms });
+    }
+
+    /// Commits to a model in the current interval, if there is still time and the account can pay.
+    pub(super) fn on_commit(&mut self, committed: Committed) -> Result<(), CoreError> {
+        let Committed { parent, artefact } = committed;
+        let is_open = self.machine.phase().is_some_and(|(at, phase)| at.block == parent && phase == Phase::Train);
+        let Some(interval) = self.view.interval(&parent).filter(|_| is_open) else {
+            tracing::info!("a model came too late to be committed");
+            return Ok(());
+        };
+        let Some(owner) = self.signer.as_ref().map(Signer::account) else { return Ok(()) };
+        let before = self.own.get(&parent).map_or(0, |own| own.models.len());
+        let root = blob_root(&artefact);
+        let count = u8::try_from(before + 1).unwrap_or(u8::MAX);
+        let again = self.own.get(&parent).is_some_and(|own| own.models.iter().any(|m| m.model_root == root));
+        if again || count > self.spec.limits.commitments_per_owner || !self.view.can_commit(&parent, &owner, count) {
+            tracing::info!(before, again, "no further commitment: the limit or the balance of the account is reached");
+            return Ok(());
+        }
+        let Ok(salt) = sealed::random::<32>() else { return Ok(()) };
+        let Ok(artefact_bytes) = u32::try_from(artefact.len()) else { return Ok(()) };
+        if let Err(error) = self.network.blobs().insert(&artefact) {
+            tracing::error!(%error, "the model cannot be stored, so it is not committed");
+            return Ok(());
+        }
+        let id = commitment_id(&self.chain_hash, &parent, &interval.task, interval.round, &owner, &root, &salt);
+        let message = Commitment { parent, task: interval.task, round: interval.round, owner, id };
+        let model = OwnModel { commitment: message.hash(), model_root: root, artefact_bytes, salt };
+        self.keep(&parent, interval.height, model)?;
+        self.send_commitment(message, count)
+    }
+
+    /// The salt is on disk before the commitment leaves: a commitment that cannot be opened only costs its fee.
+    fn keep(&mut self, parent: &BlockHash, height: Height, model: OwnModel) -> Result<(), CoreError> {
+        let own = self.own.entry(*parent).or_insert_with(|| OwnInterval { height, models: Vec::new() });
+        own.models.push(model);
+        let mut batch = self.db.batch();
+        batch.put_aux(Aux::Commitments, parent.as_bytes(), &codec::encode(own))?;
+        Ok(self.db.commit(batch)?)
+    }
+
+    fn send_commitment(&mut self, message: Commitment, count: u8) -> Result<(), CoreError> {
+        let Some(signer) = &self.signer else { return Ok(()) };
+        let signed = Signed::new(message, &self.chain_hash, signer.wallet().key());
+        tracing::info!(count, "model committed");
+        self.publish(&Gossip::Commitment(signed.clone()));
+        self.drive(Event::Commitment(signed))
+    }
+
+    /// The shard is open: score what this node committed to.
+    pub(super) fn open_candidates(&mut self, parent: Checkpoint, key: Option<ShardKey>) {
+        let Some(own) = self.own.get(&parent.block) else { return };
+        // Only what a majority listed can be opened.
+        let listed = |m: &&OwnModel| self.machine.closing_set(&parent.block, Some(&m.commitment)).is_some();
+        let models: Vec<OwnModel> = own.models.iter().filter(listed).cloned().collect();
+        if models.is_empty() {
+            tracing::info!("none of this node's commitments was listed by a majority");
+            return;
+        }
+        if let Some(interval) = self.view.interval(&parent.block) {
+            self.worker.post(Job::ScoreOwn { interval, key, models });
+        }
+    }
+
+    /// Shows the best of this node's models as a candidate.
+    pub(super) fn on_scored_own(&mut self, scored: ScoredOwn) -> Result<(), CoreError> {
+        let ScoredOwn { parent, key, best: Some((model, correct, mac_bits)) } = scored else { return Ok(()) };
+        let Some(producer) = self.signer.as_ref().map(Signer::account) else { return Ok(()) };
+        let Some(closings) = self.machine.closing_set(&parent, Some(&model.commitment)) else { return Ok(()) };
+        let Some(height) = self.view.chain.height(&parent) else { return Ok(()) };
+        let OwnModel { model_root, artefact_bytes, salt, .. } = model;
+        let opening = Opening { model_root, artefact_bytes, salt, correct, mac_bits };
+        let parts = self.block_parts(Checkpoint { height, block: parent });
+        match self.view.chain.build_scored(parent, producer, parts, closings, opening, key) {
+            Ok(unsigned) => {
+                tracing::info!(height = height + 1, correct, "candidate shown");
+                self.send_block(unsigned)?;
+                self.drive(Event::Tick)
+            }
+            Err(error) => {
+                tracing::error!(%error, "the candidate could not be made");
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the miner when the head is a block of its own account.
+    pub(super) fn tell_winner(&mut self, head: Checkpoint) {
+        let Some(account) = self.signer.as_ref().map(Signer::account) else { return };
+        let Some(entry) = self.view.chain.block(&head.block) else { return };
+        let Outcome::Scored { opening, .. } = &entry.block.body.outcome else { return };
+        let model_root = opening.model_root;
+        if entry.block.header.message.producer == account {
+            let paid = self.rewards.iter().find(|(block, _)| *block == head.block).map_or(0, |(_, paid)| paid.0);
+            self.tell_miner(MiningEvent::Won { block: head.block, height: head.height, model_root, paid });
+        }
+    }
+
+    /// Notes what a block paid this node's account for its model.
+    pub(super) fn note_reward(&mut self, block: BlockHash, events: &[podl_consensus::execute::Event]) {
+        use podl_consensus::execute::Event as ChainEvent;
+        let Some(own) = self.signer.as_ref().map(Signer::account) else { return };
+        let paid = events.iter().find_map(|event| match event {
+            ChainEvent::Rewarded { account, amount } if *account == own => Some(*amount),
+            _ => None,
+        });
+        if let Some(paid) = paid {
+            self.rewards.push_back((block, paid));
+            if self.rewards.len() > REWARDS {
+                self.rewards.pop_front();
+            }
+        }
+    }
+
+    /// Forgets commitments on parents below the last final block.
+    pub(super) fn forget_own(&mut self, final_height: Height) -> Result<(), CoreError> {
+        let old: Vec<BlockHash> =
+            self.own.iter().filter(|(_, own)| own.height < final_height).map(|(parent, _)| *parent).collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        let mut batch = self.db.batch();
+        for parent in &old {
+            self.own.remove(parent);
+            batch.delete_aux(Aux::Commitments, parent.as_bytes())?;
+        }
+        Ok(self.db.commit(batch)?)
+    }
+}

@@ -1,0 +1,233 @@
+//! The sync machine's hands: requests, answers, and what this node serves to others.
+
+use std::sync::Arc;
+
+use libp2p::PeerId;
+use podl_consensus::codec;
+use podl_consensus::interval::{Event, Message};
+use podl_consensus::types::{Block, BlockHash, Height};
+use podl_network::{InboundRequest, Misbehaviour, Protocol};
+use podl_sync::{Effect, RANGE_BLOCKS};
+
+use super::{Core, CoreError};
+use crate::service::input::Input;
+use crate::service::wire::{
+    IntervalMessages, KeyRelease, SYNC_REQUEST_BYTES, SyncRequest, SyncResponse, sync_response_bytes,
+};
+
+/// How often a peer is asked where it is, in milliseconds. Its gossip tells sooner, in calm.
+const STATUS_EVERY_MS: u64 = 8_000;
+
+impl Core {
+    /// Gives the sync machine an event and carries out what it wants.
+    pub(super) fn sync_event(&mut self, event: podl_sync::Event<PeerId>) -> Result<(), CoreError> {
+        for effect in self.sync.handle(self.clock.now_ms(), event) {
+            match effect {
+                Effect::RequestRange { peer, request, from, count } => {
+                    self.request(peer, Some(request), &SyncRequest::Range { from, count });
+                }
+                Effect::RequestBlock { peer, request, hash } => {
+                    self.request(peer, Some(request), &SyncRequest::Block(hash));
+                }
+                Effect::Deliver { peer, blocks } => self.deliver(peer, blocks)?,
+                Effect::Penalise { peer, why } => self.penalise(peer, Misbehaviour::FalsePromise, why),
+                Effect::Behind(blocks) => {
+                    tracing::info!(
+                        blocks,
+                        "{}",
+                        if blocks > 0 { "behind the network, catching up" } else { "caught up" }
+                    );
+                    self.events.push_back(Event::Syncing(blocks > 0));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&self, peer: PeerId, request: Option<u64>, message: &SyncRequest) {
+        let (network, handle, bytes) = (self.network.clone(), self.handle.clone(), codec::encode(message));
+        let limit = sync_response_bytes(&self.spec);
+        self.runtime.spawn(async move {
+            let answer = match network.request(peer, Protocol::Sync, bytes).await {
+                Ok(bytes) => match codec::decode(&bytes, limit) {
+                    Ok(answer) => Some(answer),
+                    Err(error) => {
+                        let _ = network.penalise(peer, Misbehaviour::Malformed, error.to_string());
+                        None
+                    }
+                },
+                Err(error) => {
+                    tracing::debug!(%peer, %error, "no answer");
+                    None
+                }
+            };
+            let input = Input::SyncAnswer { peer, request, answer };
+            let _ = tokio::task::spawn_blocking(move || handle.send(input)).await;
+        });
+    }
+
+    pub(super) fn on_peer(&mut self, peer: PeerId) {
+        self.peers.insert(peer, self.clock.now_ms());
+        self.request(peer, None, &SyncRequest::Status(self.sync.status()));
+        self.request(peer, None, &SyncRequest::Interval(self.machine.base().block));
+    }
+
+    /// Asks peers where they are, now and then.
+    pub(super) fn poll_peers(&mut self) {
+        let now = self.clock.now_ms();
+        let due: Vec<PeerId> =
+            self.peers.iter().filter(|(_, asked)| now >= **asked + STATUS_EVERY_MS).map(|(peer, _)| *peer).collect();
+        for peer in due {
+            self.peers.insert(peer, now);
+            self.request(peer, None, &SyncRequest::Status(self.sync.status()));
+        }
+    }
+
+    /// Asks a peer for what was said in the current interval: gossip reaches only those who listened at the time.
+    pub(super) fn pull_interval(&self) {
+        // One peer at a time, in turn by the clock: whichever it is, the next pull asks another.
+        let count = self.peers.len() as u64;
+        let Some(turn) = self.clock.now_ms().checked_div(1_000).and_then(|s| s.checked_rem(count)) else { return };
+        if let Some(peer) = usize::try_from(turn).ok().and_then(|turn| self.peers.keys().nth(turn)) {
+            self.request(*peer, None, &SyncRequest::Interval(self.machine.base().block));
+        }
+    }
+
+    pub(super) fn fetch_block(&mut self, hash: BlockHash) -> Result<(), CoreError> {
+        let Some(peer) = self.peers.keys().next().copied() else { return Ok(()) };
+        self.sync_event(podl_sync::Event::Unknown { peer, hash })
+    }
+
+    pub(super) fn on_sync_answer(
+        &mut self,
+        peer: PeerId,
+        request: Option<u64>,
+        answer: Option<SyncResponse>,
+    ) -> Result<(), CoreError> {
+        match (request, answer) {
+            (Some(request), Some(SyncResponse::Blocks(blocks))) => {
+                self.sync_event(podl_sync::Event::Blocks { peer, request, blocks })?;
+            }
+            (Some(request), _) => self.sync_event(podl_sync::Event::Failed { peer, request })?,
+            (None, Some(SyncResponse::Status(status))) => {
+                self.sync_event(podl_sync::Event::PeerStatus(peer, status))?;
+            }
+            (None, Some(SyncResponse::Interval(messages))) => self.take_messages(peer, *messages)?,
+            (None, _) => {}
+        }
+        // What the sync machine pushed for the interval machine.
+        self.drive(Event::Tick)
+    }
+
+    /// Messages of an interval from one peer, checked as gossip is.
+    fn take_messages(&mut self, peer: PeerId, messages: IntervalMessages) -> Result<(), CoreError> {
+        let chain = self.chain_hash;
+        let mut events = Vec::new();
+        let bad = messages.commitments.iter().any(|c| c.verify(&chain).is_err())
+            || messages.votes.iter().any(|v| v.verify(&chain).is_err())
+            || messages.closings.iter().any(|(c, list)| {
+                c.verify(&chain).is_err()
+                    || list.0.len() > self.spec.limits.list_cap as usize
+                    || list.0.iter().any(|c| c.verify(&chain).is_err())
+            });
+        if bad {
+            self.penalise(peer, Misbehaviour::InvalidMessage, "sent interval messages with bad signatures");
+            return Ok(());
+        }
+        events.extend(messages.commitments.into_iter().map(Event::Commitment));
+        events.extend(messages.closings.into_iter().map(|(closing, list)| Event::Closing(closing, list)));
+        events.extend(messages.key.into_iter().map(|release| Event::Key(release.key)));
+        events.extend(messages.votes.into_iter().map(Event::Vote));
+        for event in events {
+            self.drive(event)?;
+        }
+        for hash in messages.blocks {
+            if !self.view.chain.contains(&hash) && self.machine.candidate(&hash).is_none() {
+                self.sync_event(podl_sync::Event::Unknown { peer, hash })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a peer of the sync protocol. Requests of the pool go to the miner's side before they reach the core.
+    pub(super) fn on_request(&mut self, request: InboundRequest) -> Result<(), CoreError> {
+        let Ok(message) = codec::decode::<SyncRequest>(&request.bytes, SYNC_REQUEST_BYTES * 4) else {
+            self.penalise(request.peer, Misbehaviour::Malformed, "sent a malformed sync request");
+            return Ok(());
+        };
+        let answer = match message {
+            SyncRequest::Status(status) => {
+                self.sync_event(podl_sync::Event::PeerStatus(request.peer, status))?;
+                SyncResponse::Status(self.sync.status())
+            }
+            SyncRequest::Range { from, count } => SyncResponse::Blocks(self.range(from, count)?),
+            SyncRequest::Block(hash) => SyncResponse::Blocks(self.any_block(&hash)?.into_iter().collect()),
+            SyncRequest::Interval(parent) => SyncResponse::Interval(Box::new(self.interval_messages(&parent))),
+        };
+        if let Err(error) = request.reply.send(codec::encode(&answer)) {
+            tracing::debug!(%error, "answer not sent");
+        }
+        Ok(())
+    }
+
+    /// Blocks of the head's chain, as many as fit a response.
+    fn range(&self, from: Height, count: u32) -> Result<Vec<Block>, CoreError> {
+        let mut blocks = Vec::new();
+        let mut room = sync_response_bytes(&self.spec) - 1024;
+        for height in (from..).take(count.min(RANGE_BLOCKS) as usize) {
+            let Some(block) = self.block_at(height)? else { break };
+            let bytes = codec::encode(&block).len();
+            if bytes > room {
+                break;
+            }
+            room -= bytes;
+            blocks.push(block);
+        }
+        Ok(blocks)
+    }
+
+    /// The block of the head's chain at a height; genesis has none.
+    pub(super) fn block_at(&self, height: Height) -> Result<Option<Block>, CoreError> {
+        if height <= self.view.chain.stored().height {
+            let Some(hash) = self.db.final_hash(height)? else { return Ok(None) };
+            return Ok(self.db.block(&hash)?);
+        }
+        let hash = self.view.chain.ancestor(&self.head().block, height);
+        let entry = hash.and_then(|hash| self.view.chain.block(&hash));
+        Ok(entry.map(|entry| entry.block.as_ref().clone()))
+    }
+
+    /// Any block that this node holds, candidates included.
+    pub(super) fn any_block(&self, hash: &BlockHash) -> Result<Option<Block>, CoreError> {
+        if let Some(entry) = self.view.chain.block(hash) {
+            return Ok(Some(entry.block.as_ref().clone()));
+        }
+        if let Some(block) = self.machine.candidate(hash) {
+            return Ok(Some(Arc::unwrap_or_clone(block)));
+        }
+        Ok(self.db.block(hash)?)
+    }
+
+    fn interval_messages(&self, parent: &BlockHash) -> IntervalMessages {
+        let mut messages = IntervalMessages::default();
+        if let Some(set) = self.machine.closing_set(parent, None) {
+            messages.commitments = set.union;
+        }
+        let base = self.machine.base();
+        for message in self.machine.catch_up_messages() {
+            match message {
+                Message::Vote(vote) => messages.votes.push(vote),
+                Message::Closing(closing, list) => messages.closings.push((closing, list)),
+                Message::Key(key) => {
+                    use podl_consensus::interval::ChainView;
+                    let interval = self.view.interval(&base.block);
+                    messages.key = interval.map(|i| KeyRelease { task: i.task, round: i.round, key });
+                }
+                Message::Block(block) => messages.blocks.push(block.hash()),
+            }
+        }
+        let children = self.machine.tree().children(&base.block).map(|child| child.checkpoint().block);
+        messages.blocks.extend(children);
+        messages
+    }
+}

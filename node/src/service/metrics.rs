@@ -1,0 +1,87 @@
+//! Prometheus metrics, read from the core when they are scraped. No label is taken from the network.
+
+use std::fmt;
+use std::time::Duration;
+
+use podl_consensus::state::Checkpoint;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::core::Core;
+use super::input::{CoreHandle, Input};
+
+/// How long a scrape waits for the core.
+const WAIT: Duration = Duration::from_secs(2);
+
+struct CoreCollector(CoreHandle);
+
+impl fmt::Debug for CoreCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CoreCollector")
+    }
+}
+
+/// What is told of a node.
+struct Reading {
+    head: Checkpoint,
+    finalised: Checkpoint,
+    network_height: u64,
+    is_syncing: bool,
+    waiting: usize,
+    supply: u64,
+    burned: u64,
+    seats: usize,
+}
+
+fn read(core: &Core) -> Option<Reading> {
+    let meta = core.head_meta()?;
+    Some(Reading {
+        head: core.head(),
+        finalised: core.finalised(),
+        network_height: core.network_height(),
+        is_syncing: core.is_syncing(),
+        waiting: core.waiting_transactions(),
+        supply: meta.supply.0,
+        burned: meta.burned.0,
+        seats: meta.seats.current.len(),
+    })
+}
+
+impl Collector for CoreCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let (answer, answered) = std::sync::mpsc::channel();
+        let query = Box::new(move |core: &mut Core| {
+            let _ = answer.send(read(core));
+        });
+        if !self.0.offer(Input::Query(query)) {
+            return Ok(());
+        }
+        // A busy or stopped core shows as missing series, which is what alerts are made on.
+        let Ok(Some(reading)) = answered.recv_timeout(WAIT) else { return Ok(()) };
+        let gauges: [(&str, &str, u64); 8] = [
+            ("podl_head_height", "Height of the head", reading.head.height),
+            ("podl_final_height", "Height of the last final block", reading.finalised.height),
+            ("podl_network_height", "Highest height that a peer told of", reading.network_height),
+            ("podl_syncing", "1 while the node is catching up", u64::from(reading.is_syncing)),
+            ("podl_mempool_transactions", "Transactions that wait", reading.waiting as u64),
+            ("podl_supply_units", "All money, in the smallest unit", reading.supply),
+            ("podl_burned_units", "All money ever burned, in the smallest unit", reading.burned),
+            ("podl_seats", "Seats that vote", reading.seats as u64),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)?;
+        }
+        Ok(())
+    }
+}
+
+/// The registry of a node.
+pub(super) fn registry(core: CoreHandle) -> Registry {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(CoreCollector(core)));
+    registry
+}

@@ -1,0 +1,265 @@
+//! Starting, watching and stopping a local network.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use podl_chain_spec::{Amount, ChainSpec, Hash32};
+use podl_consensus::workload::{Bounds, Space};
+use podl_rpc::client::NodeClient;
+use podl_rpc::types::{BlockId, NodeStatus, PublishReply, PublishRequest};
+use podl_rpc::{AdminApiClient, NodeApiClient, TOKEN_FILE, Token};
+
+use super::child::{Ending, Process};
+use super::ports::free_ports;
+
+/// How long a node may take until its RPC answers.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long nodes may take to find each other.
+const MEET_LIMIT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(100);
+
+/// A task that the network's publisher posts.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The data set, as on the command line, with an absolute path.
+    pub dataset: String,
+    /// Rounds, and so test shards.
+    pub rounds: u32,
+    /// What each round pays.
+    pub reward: Amount,
+    /// FPGA bounds.
+    pub bounds: Bounds,
+    /// The search space.
+    pub space: Space,
+}
+
+/// What a local network is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The `podl` program.
+    pub program: PathBuf,
+    /// `dev`, `testnet`, or a specification file.
+    pub chain: String,
+    /// Seats, each a full node. At most seven have well-known keys.
+    pub nodes: usize,
+    /// How many of them mine.
+    pub miners: usize,
+    /// Where keys, chains and logs go.
+    pub dir: PathBuf,
+    /// What the publisher posts; without it the network works on filler data.
+    pub task: Option<Task>,
+}
+
+/// One node process with a client for it.
+#[derive(Debug)]
+pub struct NodeProcess {
+    /// The process.
+    pub process: Process,
+    /// Its data folder.
+    pub data_dir: PathBuf,
+    /// Its RPC address.
+    pub rpc: String,
+    args: Vec<String>,
+}
+
+impl NodeProcess {
+    /// A client for its public methods.
+    ///
+    /// # Errors
+    /// When the address is no address.
+    pub fn client(&self) -> anyhow::Result<NodeClient> {
+        Ok(NodeClient::new(&self.rpc, None)?)
+    }
+
+    /// A client for its admin methods too.
+    ///
+    /// # Errors
+    /// When the token cannot be read.
+    pub fn operator(&self) -> anyhow::Result<NodeClient> {
+        let token = Token::read(&self.data_dir.join(TOKEN_FILE))?;
+        Ok(NodeClient::new(&self.rpc, Some(&token))?)
+    }
+
+    async fn wait_until_up(&mut self) -> anyhow::Result<NodeStatus> {
+        let deadline = Instant::now() + START_LIMIT;
+        let client = self.client()?;
+        loop {
+            if let Ok(status) = client.public().node_status().await {
+                return Ok(status);
+            }
+            if let Some(status) = self.process.ended()? {
+                bail!("{} ended at once ({status}):\n{}", self.process.name(), self.process.log_tail(5));
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{} does not answer; its log is {}",
+                self.process.name(),
+                self.process.log().display()
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// A running local network. Dropping it kills all of its processes.
+#[derive(Debug)]
+pub struct LocalNetwork {
+    plan: Plan,
+    /// The seats, in the order of their names.
+    pub nodes: Vec<NodeProcess>,
+    /// The publisher's node, if there is a task.
+    pub publisher: Option<NodeProcess>,
+    bootnode: String,
+}
+
+impl LocalNetwork {
+    /// Starts all nodes and waits until they know each other.
+    ///
+    /// # Errors
+    /// In words: what did not start, and the end of its log.
+    pub async fn start(plan: Plan) -> anyhow::Result<Self> {
+        ensure!((1..=7).contains(&plan.nodes), "a local network has 1 to 7 nodes, not {}", plan.nodes);
+        ensure!(plan.miners <= plan.nodes, "{} miners need as many nodes, there are {}", plan.miners, plan.nodes);
+        ChainSpec::load(&plan.chain)?;
+        let mut network = Self { nodes: Vec::new(), publisher: None, bootnode: String::new(), plan };
+        for index in 0..network.plan.nodes {
+            let mut node =
+                network.spawn(&format!("node-{index}"), &format!("dev:seat-{index}"), index < network.plan.miners)?;
+            if index == 0 {
+                let status = node.wait_until_up().await?;
+                network.bootnode = bootnode(&status)?;
+            }
+            network.nodes.push(node);
+        }
+        if network.plan.task.is_some() {
+            network.publisher = Some(network.spawn("publisher", "dev:publisher", false)?);
+        }
+        network.wait_until_met().await?;
+        Ok(network)
+    }
+
+    /// Starts one more node that follows the chain and signs nothing.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn add_observer(&mut self, name: &str) -> anyhow::Result<()> {
+        let mut node = self.spawn(name, "", false)?;
+        node.wait_until_up().await?;
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    fn spawn(&self, name: &str, wallet: &str, mine: bool) -> anyhow::Result<NodeProcess> {
+        let ports = free_ports(2).context("no free ports")?;
+        let data_dir = self.plan.dir.join(name);
+        let rpc = format!("127.0.0.1:{}", ports[1]);
+        let mut args: Vec<String> = ["node", "run", "--chain", &self.plan.chain].map(String::from).to_vec();
+        args.extend(["--data-dir".into(), data_dir.display().to_string()]);
+        args.extend(["--listen".into(), format!("/ip4/127.0.0.1/tcp/{}", ports[0]), "--rpc".into(), rpc.clone()]);
+        if !self.bootnode.is_empty() {
+            args.extend(["--bootnode".into(), self.bootnode.clone()]);
+        }
+        if !wallet.is_empty() {
+            args.extend(["--wallet".into(), wallet.into()]);
+        }
+        if mine {
+            args.extend(["--mine", "--mine-threads", "1"].map(String::from));
+        }
+        let process = start(&self.plan.program, &args, &self.plan.dir, name)?;
+        Ok(NodeProcess { process, data_dir, rpc, args })
+    }
+
+    /// Starts a node that was killed or stopped again, on its own folder and ports.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn restart(&mut self, index: usize) -> anyhow::Result<NodeStatus> {
+        let node = self.nodes.get_mut(index).context("no such node")?;
+        let name = node.process.name().to_owned();
+        node.process = start(&self.plan.program, &node.args, &self.plan.dir, &name)?;
+        node.wait_until_up().await
+    }
+
+    async fn wait_until_met(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + MEET_LIMIT;
+        let others = self.nodes.len() + usize::from(self.publisher.is_some()) - 1;
+        for node in self.nodes.iter_mut().chain(&mut self.publisher) {
+            while (node.wait_until_up().await?.peers as usize) < others.min(1) {
+                ensure!(Instant::now() < deadline, "{} found no peer", node.process.name());
+                tokio::time::sleep(POLL).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the publisher post its task.
+    ///
+    /// # Errors
+    /// What the publisher's node says.
+    pub async fn publish(&self) -> anyhow::Result<Option<PublishReply>> {
+        let (Some(task), Some(publisher)) = (&self.plan.task, &self.publisher) else { return Ok(None) };
+        let request = PublishRequest {
+            name: "testnet".into(),
+            dataset: task.dataset.clone(),
+            space: task.space.clone(),
+            bounds: task.bounds,
+            reward: task.reward,
+            rounds: task.rounds,
+            shard_images: None,
+            validation_images: None,
+            epochs: 30,
+            bond: None,
+            min_gain: 1,
+            backup: None,
+        };
+        let reply = publisher.operator()?.admin()?.admin_publish_task(request).await;
+        Ok(Some(reply.context("the publisher's node did not publish")?))
+    }
+
+    /// Hash and state root of every node's block at a height; an error names the nodes that differ.
+    ///
+    /// # Errors
+    /// When a node does not answer, lacks the block, or has another one.
+    pub async fn agreed(&self, height: u64) -> anyhow::Result<(Hash32, Hash32)> {
+        let mut found: Option<(Hash32, Hash32)> = None;
+        for node in &self.nodes {
+            let block = node.client()?.public().chain_block(BlockId::Height(height)).await;
+            let block = block.with_context(|| format!("{} has no block {height}", node.process.name()))?;
+            let here = (block.hash, block.state_root);
+            let first = *found.get_or_insert(here);
+            ensure!(first == here, "{} has {:?} at height {height}, others have {first:?}", node.process.name(), here);
+        }
+        found.context("the network has no nodes")
+    }
+
+    /// Stops all processes cleanly: publisher, then nodes, all at once.
+    ///
+    /// # Errors
+    /// Names the processes that did not end by themselves in time, or ended with an error.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        let mut processes: Vec<&mut Process> =
+            self.publisher.iter_mut().chain(&mut self.nodes).map(|node| &mut node.process).collect();
+        processes.iter().for_each(|process| process.ask_to_stop());
+        let mut bad = Vec::new();
+        for process in &mut processes {
+            match process.wait_stopped()? {
+                Ending::Clean(Some(0)) => {}
+                ending => bad.push(format!("{} ({ending:?})", process.name())),
+            }
+        }
+        ensure!(bad.is_empty(), "not stopped cleanly: {}", bad.join(", "));
+        Ok(())
+    }
+}
+
+fn start(program: &Path, args: &[String], dir: &Path, name: &str) -> io::Result<Process> {
+    Process::start(program, args, &[("PODL_LOG", "info")], dir, name)
+}
+
+/// A node's first TCP address with its peer id.
+fn bootnode(status: &NodeStatus) -> anyhow::Result<String> {
+    let address = status.listen.iter().find(|a| a.contains("/tcp/")).context("the first node listens nowhere")?;
+    Ok(format!("{address}/p2p/{}", status.peer_id))
+}
