@@ -124,8 +124,8 @@ impl IntervalMachine {
         let missing = round.timeline.missing_due(&self.phases, round.needs_key()).filter(|due| *due <= now);
         let empty_handed = || {
             let due = round.timeline.vote_due(&self.phases)?;
-            let over = due <= now || self.all_checked(round);
-            (over && !self.has_valid_in_time(round)).then_some(due.min(now))
+            let over = self.has_waited(now, round) && !self.has_valid_in_time(round);
+            over.then_some(now.min(due))
         };
         missing.or_else(empty_handed)
     }
@@ -145,7 +145,7 @@ impl IntervalMachine {
             let better = best_valid.is_none_or(|best| candidate.rank < best);
             let for_own_vote =
                 !decided && (!candidate.rank.is_scored() || (better && (in_fallback || (revealed && in_time))));
-            for_own_vote || self.votes.names(height, &candidate.block.hash())
+            for_own_vote || self.votes.names(height, &candidate.hash)
         }) {
             out.push(Effect::ValidateCandidate(block));
         }
@@ -157,7 +157,7 @@ impl IntervalMachine {
         let (base, votes) = (self.base.block, &self.votes);
         for (_, round) in self.rounds.iter_mut().filter(|(parent, _)| **parent != base) {
             let height = round.context.height;
-            let named = |c: &super::candidates::Candidate| votes.names(height, &c.block.hash());
+            let named = |c: &super::candidates::Candidate| votes.names(height, &c.hash);
             while let Some(block) = round.candidates.next_check(now, CHECKS_AT_ONCE, named) {
                 out.push(Effect::ValidateCandidate(block));
             }

@@ -32,6 +32,7 @@ pub(super) enum Check {
 /// A block on the interval's parent.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
+    pub hash: BlockHash,
     pub block: Arc<Block>,
     pub rank: Rank,
     /// When it came.
@@ -75,15 +76,15 @@ impl Candidates {
         if full || self.blocks.contains_key(&hash) {
             return false;
         }
-        self.blocks.insert(hash, Candidate { block, rank, arrived: now, check: Check::Waiting });
+        self.blocks.insert(hash, Candidate { hash, block, rank, arrived: now, check: Check::Waiting });
         true
     }
 
     /// Notes that a block is valid, whether or not it was known.
     pub fn set_valid(&mut self, block: Arc<Block>, now: u64) {
-        let rank = Rank::of(&block);
-        let fresh = Candidate { block, rank, arrived: now, check: Check::Valid };
-        self.blocks.entry(fresh.block.hash()).or_insert(fresh).check = Check::Valid;
+        let (hash, rank) = (block.hash(), Rank::of(&block));
+        let fresh = Candidate { hash, block, rank, arrived: now, check: Check::Valid };
+        self.blocks.entry(hash).or_insert(fresh).check = Check::Valid;
     }
 
     /// Notes the answer to a check.
@@ -109,7 +110,7 @@ impl Candidates {
     /// Another block of the same producer, which together with this one is evidence.
     pub fn twin(&self, block: &Block) -> Option<&Arc<Block>> {
         let (hash, producer) = (block.hash(), block.header.message.producer);
-        self.blocks.values().map(|c| &c.block).find(|b| b.header.message.producer == producer && b.hash() != hash)
+        self.blocks.values().find(|c| c.producer() == producer && c.hash != hash).map(|c| &c.block)
     }
 
     /// Marks the best-ranked block that `wanted` wants and that may be checked now as running, and returns it. At most
@@ -129,6 +130,11 @@ impl Candidates {
         scored.sort_by_key(|c| c.rank);
         let undecided = scored.into_iter().find(|c| c.check != Check::Refused);
         undecided.is_none_or(|c| c.check == Check::Valid)
+    }
+
+    /// Ranks that blocks claim which are not known to be invalid.
+    pub fn unrefuted(&self) -> impl Iterator<Item = &Rank> {
+        self.blocks.values().filter(|c| c.check != Check::Refused).map(|c| &c.rank)
     }
 
     /// When an unavailable block is asked for again.

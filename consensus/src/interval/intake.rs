@@ -13,7 +13,7 @@ use crate::signed::Signed;
 use crate::state::{Checkpoint, Meta};
 use crate::tree::TreeBlock;
 use crate::types::{
-    Block, BlockHash, Closing, ClosingList, Commitment, Evidence, Outcome, READY_CAP, ShardKey, SignedVote,
+    Block, BlockHash, Closing, ClosingList, Commitment, Evidence, Outcome, READY_CAP, SeatClosing, ShardKey, SignedVote,
 };
 
 /// Messages kept that came before their parent, a few seconds' worth.
@@ -104,8 +104,8 @@ impl IntervalMachine {
         }
         let limits = self.limits.clone();
         let Some(round) = self.round_mut(&parent, chain) else { return };
-        let held = u8::try_from(round.commitments_of(&owner)).unwrap_or(u8::MAX).saturating_add(1);
-        if held <= limits.commitments_per_owner && chain.can_commit(&parent, &owner, held) {
+        let fees = round.context.commitment_fee.checked_mul(round.commitments_of(&owner) as u64 + 1);
+        if fees.is_some_and(|fees| chain.can_spend(&parent, &owner, fees)) {
             round.add_commitment(commitment, &limits);
         }
     }
@@ -208,7 +208,14 @@ impl IntervalMachine {
             self.on_key(*key);
         }
         if let Outcome::Scored { closings, .. } | Outcome::Void { closings } = &block.body.outcome {
-            for seat in closings.closings.iter().filter(|_| closings.check_form().is_ok()) {
+            let known = self.rounds.get(&block.parent());
+            let unknown = |c: &&SeatClosing| {
+                let signature = known.and_then(|round| round.closing(&c.seat)).map(|(closing, _)| closing.signature);
+                signature != Some(c.signature)
+            };
+            let fresh: Vec<&SeatClosing> = closings.closings.iter().filter(unknown).collect();
+            let well_formed = !fresh.is_empty() && closings.check_form().is_ok();
+            for seat in fresh.into_iter().filter(|_| well_formed) {
                 let list = ClosingList(closings.listed(seat).cloned().collect());
                 self.on_closing(closings.expand(block.parent(), seat), list, chain, out);
             }

@@ -1,6 +1,6 @@
 //! What a node holds of one interval: commitments, closings, candidates. Everything bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use podl_chain_spec::{AccountId, Hash32, Limits};
@@ -22,6 +22,10 @@ pub(super) struct Round {
     /// First seen before the node closed and before it saw the key, by owner.
     commitments: BTreeMap<AccountId, Vec<Signed<Commitment>>>,
     closings: BTreeMap<AccountId, (Signed<Closing>, ClosingList)>,
+    /// How often each commitment is listed, with its owner.
+    tally: BTreeMap<Hash32, (AccountId, usize)>,
+    /// Seats that closed twice.
+    caught: BTreeSet<AccountId>,
     /// The node's key signed a block on the parent.
     pub signed_block: bool,
     /// Whether the key was seen, which ends collecting even when the key turns out bad.
@@ -38,7 +42,7 @@ pub(super) struct Round {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ClosingInsert {
     New,
-    /// Known, no seat's, or with a list that breaks the rules.
+    /// Known, no seat's, with a list that breaks the rules, or one more of a seat already caught.
     Ignored,
     Equivocation(Box<Evidence>),
 }
@@ -51,6 +55,8 @@ impl Round {
             candidates: Candidates::default(),
             commitments: BTreeMap::new(),
             closings: BTreeMap::new(),
+            tally: BTreeMap::new(),
+            caught: BTreeSet::new(),
             signed_block: false,
             key_seen: false,
             collection_closed: false,
@@ -99,16 +105,22 @@ impl Round {
             return ClosingInsert::Ignored;
         }
         if let Some((first, _)) = self.closings.get(&message.seat) {
-            return if first.message == *message {
-                ClosingInsert::Ignored
-            } else {
-                ClosingInsert::Equivocation(Box::new(Evidence::Closings(first.clone(), closing)))
-            };
+            let seat = message.seat;
+            if first.message == *message || self.caught.contains(&seat) {
+                return ClosingInsert::Ignored;
+            }
+            let evidence = Evidence::Closings(first.clone(), closing);
+            self.caught.insert(seat);
+            return ClosingInsert::Equivocation(Box::new(evidence));
         }
         let interval = (&context.parent.block, &context.task, context.round);
         let rules = check_list(limits, interval, list.0.iter().map(|c| &c.message));
         if rules.is_err() || !list.is_sorted() || list.root() != message.list_root {
             return ClosingInsert::Ignored;
+        }
+        for commitment in &list.0 {
+            let listed = self.tally.entry(commitment.message.hash()).or_insert((commitment.message.owner, 0));
+            listed.1 += 1;
         }
         self.closings.insert(message.seat, (closing, list));
         ClosingInsert::New
@@ -139,19 +151,10 @@ impl Round {
         enough.then(|| ClosingSet::new(chosen.into_iter().map(|(closing, list)| (closing, list))))
     }
 
-    /// How often each commitment is listed, with its owner.
-    fn tally(&self) -> BTreeMap<Hash32, (AccountId, usize)> {
-        let mut tally = BTreeMap::new();
-        for commitment in self.closings.values().flat_map(|(_, list)| &list.0) {
-            tally.entry(commitment.message.hash()).or_insert((commitment.message.owner, 0)).1 += 1;
-        }
-        tally
-    }
-
     /// Whether any commitment is listed by a majority, which a void block must show.
     pub fn has_counted(&self) -> bool {
         let needed = majority(self.context.seats.len());
-        self.tally().values().any(|(_, times)| *times >= needed)
+        self.tally.values().any(|(_, times)| *times >= needed)
     }
 
     /// Whether all owners of commitments that a majority may have listed (the closings still unknown counted in) have
@@ -159,7 +162,7 @@ impl Round {
     pub fn all_shown(&self) -> bool {
         let unknown = self.context.seats.len().saturating_sub(self.closings.len());
         let needed = majority(self.context.seats.len());
-        let possible = self.tally().into_values().filter(|(_, times)| times + unknown >= needed);
-        possible.into_iter().all(|(owner, _)| self.candidates.has_scored_by(&owner))
+        let mut possible = self.tally.values().filter(|(_, times)| times + unknown >= needed);
+        possible.all(|(owner, _)| self.candidates.has_scored_by(owner))
     }
 }

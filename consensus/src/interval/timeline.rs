@@ -44,6 +44,11 @@ impl Timeline {
         Some(self.reveal_due(phases)? + phases.validate_ms)
     }
 
+    /// When a seat in doubt votes at the latest: half a view after V, so that the votes of others can still settle it.
+    pub fn doubt_due(&self, phases: &Phases) -> Option<u64> {
+        Some(self.vote_due(phases)? + phases.view_ms / 2)
+    }
+
     /// When view `view` of the fallback begins.
     pub fn view_due(&self, phases: &Phases, view: u32) -> Option<u64> {
         Some(self.fallback?.saturating_add(phases.view_ms.saturating_mul(view.into())))
@@ -72,6 +77,7 @@ impl Timeline {
             self.missing_due(phases, needs_key).filter(|_| self.fallback.is_none()),
             self.reveal_due(phases),
             self.vote_due(phases),
+            self.doubt_due(phases),
             self.void_due(phases),
         ]
         .into_iter()
@@ -109,6 +115,7 @@ mod tests {
         line.opened = Some(1420);
         assert_eq!(line.missing_due(&PHASES, true), None);
         assert_eq!((line.reveal_due(&PHASES), line.vote_due(&PHASES)), (Some(1440), Some(1470)));
+        assert_eq!(line.doubt_due(&PHASES), Some(1482));
         line.fallback = Some(1470);
         assert_eq!((line.view_due(&PHASES, 3), line.void_due(&PHASES)), (Some(1545), Some(1520)));
         assert_eq!(line.view_due(&PHASES, u32::MAX), Some(1470 + 25 * u64::from(u32::MAX)));

@@ -9,8 +9,8 @@ use podl_chain_spec::AccountId;
 
 use crate::finality::{is_quorum, voters_on};
 use crate::fork_choice::LatestVotes;
-use crate::state::{SeatSets, majority};
-use crate::tree::BlockTree;
+use crate::state::{Checkpoint, SeatSets, majority};
+use crate::tree::{BlockTree, TreeBlock};
 use crate::types::{BlockHash, Certificate, Evidence, Height, SignedVote};
 
 /// Votes further above the highest known block are not kept: whoever is that far behind syncs.
@@ -119,23 +119,28 @@ impl VotePool {
         self.votes.values().filter_map(move |heights| heights.get(&height)).flatten()
     }
 
-    /// The certificate that a child of `parent` should carry: for the highest ancestor of `parent` above the justified
-    /// height of its state for which votes of a quorum are known.
+    /// The certificate that a child of `parent` should carry, if votes of a quorum are known for an ancestor of `parent`
+    /// above the justified height of its state: the one that makes that justified block final if there is one, else
+    /// for the highest such ancestor. (Finality first: the votes on `parent` lift the justified height anyway, while
+    /// the chance to finalise the justified block is gone once it is no longer the highest. docs/adr/0010.)
     pub fn certificate(&self, tree: &BlockTree, parent: &BlockHash) -> Option<Certificate> {
         let meta = tree.meta(parent)?;
         let justified = meta.justified.height;
         let root = tree.root();
-        tree.branch(parent)
-            .map(|block| block.checkpoint())
-            .skip(1)
-            .chain((*parent != root.block).then_some(root))
-            .take_while(|ancestor| ancestor.height > justified)
-            .find_map(|ancestor| {
-                let votes = self.on(tree, &ancestor.block);
-                let voters: Vec<AccountId> = votes.iter().map(|v| v.message.seat).collect();
-                let certificate = Certificate { height: ancestor.height, block: ancestor.block, votes };
-                is_quorum(meta, ancestor.height, &voters).then_some(certificate)
-            })
+        let ancestors = tree.branch(parent).map(TreeBlock::checkpoint).skip(1);
+        let ancestors = ancestors.chain((*parent != root.block).then_some(root));
+        let above: Vec<Checkpoint> = ancestors.take_while(|ancestor| ancestor.height > justified).collect();
+        let finalises = |ancestor: &&Checkpoint| {
+            let own = tree.meta(&ancestor.block).map(|meta| meta.justified.height);
+            ancestor.height == justified + 1 && own == Some(justified)
+        };
+        let first = above.last().filter(finalises);
+        first.into_iter().chain(&above).find_map(|ancestor| {
+            let votes = self.on(tree, &ancestor.block);
+            let voters: Vec<AccountId> = votes.iter().map(|v| v.message.seat).collect();
+            let certificate = Certificate { height: ancestor.height, block: ancestor.block, votes };
+            is_quorum(meta, ancestor.height, &voters).then_some(certificate)
+        })
     }
 
     /// Blocks that votes name and the tree lacks: of each seat those of its two highest heights, so that neither a
@@ -190,7 +195,6 @@ mod tests {
     use super::*;
     use crate::fork_choice::choose_head;
     use crate::signed::{Signature, Signed};
-    use crate::state::Checkpoint;
     use crate::tree::tests::{grow, meta, root};
     use crate::types::Vote;
 
@@ -284,6 +288,29 @@ mod tests {
         assert_eq!(pool.certificate(&tree, &high.block).unwrap().height, 5);
         let higher = grow(&mut tree, tip, 2, chain[5]);
         assert_eq!(pool.certificate(&tree, &higher.block), None);
+    }
+
+    #[test]
+    fn a_certificate_that_makes_the_justified_block_final_comes_first() {
+        let (mut tree, mut pool) = seven();
+        let a1 = grow(&mut tree, root().block, 1, root());
+        let a2 = grow(&mut tree, a1.block, 1, a1);
+        // From here on producers leave votes out: in all these states a1 is justified.
+        let a3 = grow(&mut tree, a2.block, 1, a1);
+        let a4 = grow(&mut tree, a3.block, 1, a1);
+        let a5 = grow(&mut tree, a4.block, 1, a1);
+        pool.follow(&tree);
+        for block in [a2, a3, a4] {
+            (0..5).for_each(|seat| drop(pool.insert(vote(seat, block, 1))));
+        }
+        assert_eq!(pool.certificate(&tree, &a5.block).unwrap().block, a2.block, "it makes a1 final");
+        // Without a quorum on a2 nothing can be made final, and the highest lifts the justified height most.
+        let mut pool = VotePool::default();
+        pool.follow(&tree);
+        for block in [a3, a4] {
+            (0..5).for_each(|seat| drop(pool.insert(vote(seat, block, 1))));
+        }
+        assert_eq!(pool.certificate(&tree, &a5.block).unwrap().block, a4.block);
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl IntervalMachine {
     pub(super) fn all_checked(&self, round: &Round) -> bool {
         round.timeline.opened.is_some()
             && round.all_shown()
-            && round.candidates.best_is_checked(|c| self.in_time(round, &c.block.hash()))
+            && round.candidates.best_is_checked(|c| self.in_time(round, &c.hash))
     }
 
     /// Votes, or notes that the node abstains because the signing guard would refuse. Observers pass through the same
@@ -59,37 +59,66 @@ impl IntervalMachine {
         self.tree.meta(&round.context.parent.block).is_some_and(|meta| meta.seats.is_voter(account))
     }
 
+    /// Whether a candidate that claims more than the best valid one that came in time is known and not refuted: it came
+    /// late, or is not checked yet. Others may have seen it in time.
+    fn is_in_doubt(&self, round: &Round) -> bool {
+        let in_time = self.valid_scored(round).filter(|block| self.in_time(round, &block.hash));
+        let best = in_time.map(|block| block.rank).min();
+        round.candidates.unrefuted().any(|rank| rank.is_scored() && best.is_none_or(|best| *rank < best))
+    }
+
+    /// Whether the node is done waiting for candidates: V has come, or nothing better can come. In doubt it waits a
+    /// little longer for the votes of those who are not (docs/adr/0011).
+    pub(super) fn has_waited(&self, now: u64, round: &Round) -> bool {
+        let doubt = self.is_in_doubt(round);
+        let line = &round.timeline;
+        let due = if doubt { line.doubt_due(&self.phases) } else { line.vote_due(&self.phases) };
+        due.is_some_and(|due| due <= now) || (!doubt && self.all_checked(round))
+    }
+
     /// What is to be voted for now among the blocks that `permitted` permits.
     fn choose(&self, now: u64, round: &Round, permitted: impl Fn(&TreeBlock) -> bool) -> Option<&TreeBlock> {
         let parent = round.context.parent.block;
-        let children = || self.tree.children(&parent).filter(|block| permitted(block));
-        let backed = children().filter(|block| self.is_backed(&block.hash));
-        if let Some(block) = backed.min_by_key(|block| block.rank) {
-            return Some(block);
-        }
+        let children: Vec<&TreeBlock> = self.tree.children(&parent).filter(|block| permitted(block)).collect();
+        let backed = children.iter().filter(|block| self.is_backed(&block.hash)).min_by_key(|block| block.rank);
+        backed
+            .copied()
+            .or_else(|| self.choose_scored(now, round, &children))
+            .or_else(|| self.choose_in_turn(now, round, &children))
+    }
+
+    /// The best candidate that came in time; in doubt the one that most others voted for; in fallback any.
+    fn choose_scored<'a>(&self, now: u64, round: &Round, children: &[&'a TreeBlock]) -> Option<&'a TreeBlock> {
         let in_fallback = round.timeline.fallback.is_some();
-        let due = round.timeline.vote_due(&self.phases).is_some_and(|due| due <= now) || self.all_checked(round);
-        if in_fallback || due {
-            let scored = children().filter(|b| b.rank.is_scored() && (in_fallback || self.in_time(round, &b.hash)));
-            if let Some(block) = scored.min_by_key(|block| block.rank) {
-                return Some(block);
-            }
+        if !in_fallback && !self.has_waited(now, round) {
+            return None;
         }
+        let scored = || children.iter().copied().filter(|block| block.rank.is_scored());
+        let votes = |block: &TreeBlock| self.votes.on(&self.tree, &block.hash).len();
+        let followed = || {
+            let voted = scored().map(|block| (votes(block), block)).filter(|(votes, _)| *votes > 0);
+            voted.max_by_key(|(votes, block)| (*votes, std::cmp::Reverse(block.rank))).map(|(_, block)| block)
+        };
+        let best = || {
+            let open = scored().filter(|block| in_fallback || self.in_time(round, &block.hash));
+            open.min_by_key(|block| block.rank)
+        };
+        self.is_in_doubt(round).then(followed).flatten().or_else(best)
+    }
+
+    /// The fallback block of the lowest view whose turn has come on the node's own clock.
+    fn choose_in_turn<'a>(&self, now: u64, round: &Round, children: &[&'a TreeBlock]) -> Option<&'a TreeBlock> {
         let turn_come = |block: &TreeBlock| {
             !block.rank.is_scored() && round.timeline.view_due(&self.phases, block.view).is_some_and(|due| due <= now)
         };
-        let in_turn = || children().filter(|block| turn_come(block));
-        let lowest = |blocks: &mut dyn Iterator<Item = &'_ TreeBlock>| -> Option<BlockHash> {
-            blocks.min_by_key(|block| (block.view, block.rank)).map(|block| block.hash)
+        let in_turn = || children.iter().copied().filter(|block| turn_come(block));
+        let lowest = |void: bool| {
+            let blocks = in_turn().filter(|block| void || block.kind != OutcomeKind::Void);
+            blocks.min_by_key(|block| (block.view, block.rank))
         };
         // Who holds the key knows that the publisher released it, and calls the round void only as a last resort.
-        let chosen = if self.key_of(round).is_some() {
-            let void_due = round.timeline.void_due(&self.phases).is_some_and(|due| due <= now);
-            lowest(&mut in_turn().filter(|block| block.kind != OutcomeKind::Void))
-                .or_else(|| void_due.then(|| lowest(&mut in_turn())).flatten())
-        } else {
-            lowest(&mut in_turn())
-        };
-        chosen.and_then(|hash| self.tree.block(&hash))
+        let holds_key = self.key_of(round).is_some();
+        let void_due = round.timeline.void_due(&self.phases).is_some_and(|due| due <= now);
+        lowest(!holds_key).or_else(|| void_due.then(|| lowest(true)).flatten())
     }
 }

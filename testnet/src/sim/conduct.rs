@@ -22,7 +22,7 @@ impl World {
         if self.rng.chance(500) {
             let others = self.others(node);
             let one = others[self.rng.index(others.len())];
-            self.send(node, &[one], &Wire::Gossip(message));
+            self.send_part(node, &[one], &Wire::Gossip(message));
         }
     }
 
@@ -31,19 +31,17 @@ impl World {
         let node = &self.nodes[number];
         let tree = node.machine.as_ref().map(podl_consensus::interval::IntervalMachine::tree);
         let parent = tree.and_then(|tree| tree.block(&vote.message.block)).map(|block| block.parent);
-        let sibling = tree.zip(parent).and_then(|(tree, parent)| {
-            tree.children(&parent).find(|child| child.hash != vote.message.block)
-        });
+        let sibling = tree
+            .zip(parent)
+            .and_then(|(tree, parent)| tree.children(&parent).find(|child| child.hash != vote.message.block));
         let other = match sibling {
-            Some(block) => {
-                Vote { block: block.hash, justified: block.meta.justified.height, ..vote.message.clone() }
-            }
+            Some(block) => Vote { block: block.hash, justified: block.meta.justified.height, ..vote.message.clone() },
             None => Vote { ready: vec![podl_chain_spec::Hash32([1; 32])], ..vote.message.clone() },
         };
         let other = Signed::new(other, &self.chain, &node.key);
         let (one, two) = self.halves(number);
-        self.send(number, &one, &Wire::Gossip(Message::Vote(vote)));
-        self.send(number, &two, &Wire::Gossip(Message::Vote(other)));
+        self.send_part(number, &one, &Wire::Gossip(Message::Vote(vote)));
+        self.send_part(number, &two, &Wire::Gossip(Message::Vote(other)));
     }
 
     /// One closing to one half, an empty or shorter one to the other.
@@ -53,8 +51,8 @@ impl World {
         let message = Closing { list_root: fewer.root(), ..closing.message.clone() };
         let other = Signed::new(message, &self.chain, &node.key);
         let (one, two) = self.halves(number);
-        self.send(number, &one, &Wire::Gossip(Message::Closing(closing, list)));
-        self.send(number, &two, &Wire::Gossip(Message::Closing(other, fewer)));
+        self.send_part(number, &one, &Wire::Gossip(Message::Closing(closing, list)));
+        self.send_part(number, &two, &Wire::Gossip(Message::Closing(other, fewer)));
     }
 
     /// Shows a block to these nodes and to its own machine; an equivocator shows a second one to half of them.
@@ -62,10 +60,10 @@ impl World {
         let block = Arc::new(block);
         self.feed(number, Event::Candidate(block.clone()));
         let twin = self.nodes[number].conduct.equivocate.then(|| self.twin(number, &block)).flatten();
-        let Some(twin) = twin else { return self.send(number, to, &Wire::Gossip(Message::Block(block))) };
+        let Some(twin) = twin else { return self.send_part(number, to, &Wire::Gossip(Message::Block(block))) };
         let (one, two) = self.halves(number);
-        self.send(number, &one, &Wire::Gossip(Message::Block(block)));
-        self.send(number, &two, &Wire::Gossip(Message::Block(twin)));
+        self.send_part(number, &one, &Wire::Gossip(Message::Block(block)));
+        self.send_part(number, &two, &Wire::Gossip(Message::Block(twin)));
     }
 
     /// Another valid block on the same parent: without votes.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use podl_chain_spec::Hash32;
 use podl_consensus::codec::encode;
+use podl_consensus::hash::{Domain, hash_value};
 use podl_consensus::interval::{Event, Message};
 use podl_consensus::signed::Signed;
 use podl_consensus::types::{Block, BlockHash, Commitment, Height};
@@ -39,6 +41,20 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// Names a message that gossip relays.
+    fn id(&self) -> Option<Hash32> {
+        match self {
+            Self::Commitment(commitment) => Some(commitment.message.hash()),
+            Self::Gossip(Message::Vote(vote)) => Some(hash_value(Domain::Vote, vote)),
+            Self::Gossip(Message::Closing(closing, _)) => Some(hash_value(Domain::Closing, closing)),
+            Self::Gossip(Message::Key(key)) => Some(hash_value(Domain::ShardKey, key)),
+            Self::Gossip(Message::Block(block)) => Some(block.hash()),
+            Self::Fetch(..) | Self::Blocks(_) => None,
+        }
+    }
+}
+
 impl World {
     /// Everybody but the sender.
     pub(super) fn others(&self, node: usize) -> Vec<usize> {
@@ -48,6 +64,15 @@ impl World {
     /// To everybody.
     pub(super) fn broadcast(&mut self, from: usize, message: Message) {
         self.send(from, &self.others(from), &Wire::Gossip(message));
+    }
+
+    /// To a part of the network, against the protocol. If the setup has it so, the first honest node that gets it relays
+    /// it, as gossip does.
+    pub(super) fn send_part(&mut self, from: usize, to: &[usize], wire: &Wire) {
+        if self.setup.relay && to.len() + 1 < self.nodes.len() {
+            self.partial.extend(wire.id());
+        }
+        self.send(from, to, wire);
     }
 
     /// To some nodes, each over its own link.
@@ -90,6 +115,9 @@ impl World {
     pub(super) fn receive(&mut self, from: usize, to: usize, wire: Wire) {
         if self.groups[from] != self.groups[to] || !self.nodes[to].is_up() {
             return;
+        }
+        if self.is_honest(to) && wire.id().is_some_and(|id| self.partial.remove(&id)) {
+            self.send(to, &self.others(to), &wire);
         }
         match wire {
             Wire::Commitment(commitment) => self.feed(to, Event::Commitment(commitment)),

@@ -4,9 +4,7 @@ use podl_consensus::chain::BlockParts;
 use podl_consensus::interval::{Effect, Event, Message, Phase};
 use podl_consensus::shard::key_hash;
 use podl_consensus::state::Checkpoint;
-use podl_consensus::types::{
-    Block, BlockHash, ClosingList, Outcome, OutcomeKind, ShardKey, Vote,
-};
+use podl_consensus::types::{Block, BlockHash, ClosingList, Outcome, OutcomeKind, ShardKey, Vote};
 
 use super::deliver::Wire;
 use super::monitor::Violation;
@@ -103,14 +101,7 @@ impl World {
         }
     }
 
-    fn propose(
-        &mut self,
-        node: usize,
-        parent: Checkpoint,
-        view: u32,
-        kind: OutcomeKind,
-        key: Option<ShardKey>,
-    ) {
+    fn propose(&mut self, node: usize, parent: Checkpoint, view: u32, kind: OutcomeKind, key: Option<ShardKey>) {
         let outcome = match kind {
             OutcomeKind::Void => {
                 let machine = self.nodes[node].machine.as_ref();
@@ -157,11 +148,8 @@ impl World {
         let route = self.setup.routes.iter().find(|route| route.height == height);
         let first = self.created.get(&height).is_none_or(Vec::is_empty);
         let omit = node.conduct.omit_votes || route.is_some_and(|route| route.omit_but_first && !first);
-        let (votes, certificate) = if omit {
-            (Vec::new(), None)
-        } else {
-            (machine.votes_for(parent), machine.certificate_for(parent))
-        };
+        let (votes, certificate) =
+            if omit { (Vec::new(), None) } else { (machine.votes_for(parent), machine.certificate_for(parent)) };
         let transactions = self.work.publish.iter().cloned().collect();
         let time_ms = self.spec.genesis.time_ms + self.now;
         Some(BlockParts { votes, certificate, transactions, time_ms })

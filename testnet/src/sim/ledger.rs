@@ -1,12 +1,13 @@
 //! A simulated node's chain: the real one, with artefacts that name their own score.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use podl_chain_spec::{AccountId, ChainSpec};
-use podl_consensus::chain::{BlockParts, Chain, UnsignedBlock};
+use podl_consensus::chain::{BlockParts, Chain, Checked, UnsignedBlock};
 use podl_consensus::interval::ChainView;
 use podl_consensus::rules::BlockError;
 use podl_consensus::state::{Checkpoint, MemoryStore, Meta, genesis_checkpoint, genesis_delta};
@@ -16,10 +17,15 @@ use podl_consensus::types::{Block, BlockHash, Outcome, ShardKey};
 /// Artefacts and sealed shards, served to everybody at once.
 pub type SharedBlobs = Rc<RefCell<Blobs>>;
 
+/// Blocks that some node validated. Validity is a pure function of a block and its ancestors, so the others need not
+/// repeat the signatures, the execution and the score; whether a block fits their own tree they check themselves.
+pub type Validated = Rc<RefCell<BTreeMap<BlockHash, Checked>>>;
+
 /// The chain of one simulated node.
 pub struct Ledger {
     chain: Chain<MemoryStore>,
     blobs: SharedBlobs,
+    validated: Option<Validated>,
 }
 
 impl fmt::Debug for Ledger {
@@ -29,15 +35,15 @@ impl fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// A chain that holds its genesis only.
+    /// A chain that holds its genesis only. Without `validated` it validates every block itself.
     ///
     /// # Panics
     /// When the specification makes no genesis, which is a mistake in the scenario.
-    pub fn new(spec: &Arc<ChainSpec>, blobs: SharedBlobs) -> Self {
+    pub fn new(spec: &Arc<ChainSpec>, blobs: SharedBlobs, validated: Option<Validated>) -> Self {
         let mut store = MemoryStore::default();
         store.apply(&genesis_delta(spec).expect("a genesis"));
         let chain = Chain::open(spec.clone(), store, genesis_checkpoint(spec), []).expect("a chain");
-        Self { chain, blobs }
+        Self { chain, blobs, validated }
     }
 
     /// The machine's port.
@@ -73,9 +79,23 @@ impl Ledger {
     /// # Errors
     /// [`BlockError`].
     pub fn import(&mut self, block: &Block) -> Result<Arc<Meta>, BlockError> {
-        let imported = self.chain.import(block.clone(), &*self.blobs.borrow(), &FakeVerifier)?;
+        let imported = self.chain.commit(self.checked(block)?)?;
         self.chain.fold_with(|store, deltas| deltas.iter().for_each(|delta| store.apply(delta)));
         Ok(imported.meta)
+    }
+
+    fn checked(&self, block: &Block) -> Result<Checked, BlockError> {
+        let shared = self.validated.as_ref().map(|validated| validated.borrow_mut());
+        let known = shared.as_ref().and_then(|validated| validated.get(&block.hash()).cloned());
+        if let Some(checked) = known {
+            return Ok(checked);
+        }
+        let prepared = self.chain.prepare_import(block.clone())?;
+        let checked = prepared.check_work(&*self.blobs.borrow(), &FakeVerifier)?;
+        if let Some(mut validated) = shared {
+            validated.insert(checked.hash(), checked.clone());
+        }
+        Ok(checked)
     }
 
     /// A block to be signed; `None` when the rules allow none.

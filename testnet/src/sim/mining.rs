@@ -4,9 +4,7 @@ use podl_chain_spec::{ChainSpec, Hash32};
 use podl_consensus::interval::{Event, Message};
 use podl_consensus::shard::seal_shard;
 use podl_consensus::signed::Signed;
-use podl_consensus::testkit::{
-    Blobs, fake_artefact, fake_shard, number_hash, signing_key, small_workload,
-};
+use podl_consensus::testkit::{Blobs, fake_artefact, fake_shard, number_hash, signing_key, small_workload};
 use podl_consensus::types::{
     BlockHash, Commitment, Opening, Outcome, PublishTask, ShardKey, SignedTransaction, TaskId, Transaction,
     TransactionKind, commitment_id,
@@ -214,6 +212,6 @@ impl World {
             to.retain(|node| (salt >> node) & 1 == 0);
         }
         self.feed(publisher, Event::Key(key));
-        self.send(publisher, &to, &Wire::Gossip(Message::Key(key)));
+        self.send_part(publisher, &to, &Wire::Gossip(Message::Key(key)));
     }
 }

@@ -54,7 +54,9 @@ pub enum Violation {
         expected: Height,
     },
     /// Finality did not resume.
-    #[error("node {node}: final height {final_height}, expected above {expected}, head {head}, calm since {calm} heights")]
+    #[error(
+        "node {node}: final height {final_height}, expected above {expected}, head {head}, calm since {calm} heights"
+    )]
     Stalled {
         /// Which node.
         node: usize,

@@ -22,7 +22,7 @@ pub enum Scenario {
     Crashes,
     /// A tolerated number of seats withholds its votes.
     WithheldVotes,
-    /// Two thirds of the producers leave votes out of their blocks.
+    /// A third of the producers leaves votes and certificates out of its blocks.
     OmittedVotes,
     /// Miners show candidates to some in time and to others late.
     SplitReveal,
@@ -92,13 +92,12 @@ pub fn setup(scenario: Scenario, seats: usize, seed: u64) -> Setup {
         }
         Scenario::Partitions => partitions(&mut setup, &mut rng),
         Scenario::Crashes => crashes(&mut setup, &mut rng),
-        Scenario::WithheldVotes => misconduct(&mut setup, &mut rng, |_| Conduct {
-            withhold_votes: true,
-            ..Conduct::HONEST
-        }),
+        Scenario::WithheldVotes => {
+            misconduct(&mut setup, &mut rng, |_| Conduct { withhold_votes: true, ..Conduct::HONEST })
+        }
         Scenario::OmittedVotes => {
             let omit = Conduct { omit_votes: true, ..Conduct::HONEST };
-            setup.conduct.extend((0..setup.nodes * 2 / 3).map(|node| (node, omit)));
+            setup.conduct.extend((0..setup.nodes / 3).map(|node| (node, omit)));
         }
         Scenario::SplitReveal => reveals(&mut setup, &[Reveal::Split]),
         Scenario::WithheldCandidates => {

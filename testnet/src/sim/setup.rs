@@ -75,13 +75,8 @@ pub struct Conduct {
 
 impl Conduct {
     /// As the protocol asks.
-    pub const HONEST: Self = Self {
-        withhold_votes: false,
-        omit_votes: false,
-        equivocate: false,
-        reveal: Reveal::Honest,
-        flood: false,
-    };
+    pub const HONEST: Self =
+        Self { withhold_votes: false, omit_votes: false, equivocate: false, reveal: Reveal::Honest, flood: false };
 
     /// Whether the node breaks the rules that seats promise to keep, so that nothing is promised to it.
     pub fn is_faulty(&self) -> bool {
@@ -146,6 +141,10 @@ pub struct Setup {
     pub calm_from_ms: u64,
     /// Length of the run.
     pub end_ms: u64,
+    /// Whether honest nodes relay what they get, as gossip does; if not, a liar can keep halves apart for good.
+    pub relay: bool,
+    /// Whether every node validates every block itself; else one does for all, which changes nothing but the time.
+    pub each_validates: bool,
     /// Whether a block must be final as soon as its grandchild is valid anywhere.
     pub strict_finality: bool,
 }
@@ -167,6 +166,8 @@ impl Setup {
             routes: Vec::new(),
             calm_from_ms: 0,
             end_ms: 0,
+            relay: true,
+            each_validates: false,
             strict_finality: false,
         }
     }

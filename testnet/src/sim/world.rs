@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use podl_consensus::testkit::{signing_key, small_spec};
 use podl_consensus::types::{Block, BlockHash, Height, ModelRoot, ShardKey};
 
 use super::deliver::Wire;
-use super::ledger::{Ledger, SharedBlobs};
+use super::ledger::{Ledger, SharedBlobs, Validated};
 use super::mining::Work;
 use super::monitor::{Monitor, Report, Violation};
 use super::node::{Clock, Node};
@@ -77,6 +77,8 @@ pub(super) struct World {
     /// Blocks by height in the order in which they were made.
     pub created: BTreeMap<Height, Vec<BlockHash>>,
     pub work: Work,
+    /// Messages that their senders showed to a part of the network only, until an honest node relayed them.
+    pub partial: BTreeSet<Hash32>,
     queue: BinaryHeap<Entry>,
     next: u64,
     inbox: VecDeque<(usize, Event)>,
@@ -99,10 +101,12 @@ impl World {
         let mut rng = Rng::new(setup.seed);
         let blobs: SharedBlobs = Rc::new(RefCell::new(podl_consensus::testkit::Blobs::default()));
         let work = Work::publish(&spec, &blobs, setup.nodes as u64 - 1, setup.rounds);
+        let validated = (!setup.each_validates).then(Validated::default);
         let node = |number: usize, rng: &mut Rng| {
             let clock = Clock { offset_ms: rng.below(1_000_000), rate_ppm: rng.range(999_500, 1_000_500) };
             let conduct = setup.conduct.get(&number).copied().unwrap_or(Conduct::HONEST);
-            Node::new(signing_key(number as u64), clock, conduct, Ledger::new(&spec, blobs.clone()))
+            let ledger = Ledger::new(&spec, blobs.clone(), validated.clone());
+            Node::new(signing_key(number as u64), clock, conduct, ledger)
         };
         let nodes: Vec<Node> = (0..setup.nodes).map(|number| node(number, &mut rng)).collect();
         Self {
@@ -112,6 +116,7 @@ impl World {
             monitor: Monitor::default(),
             hidden: BTreeMap::new(),
             created: BTreeMap::new(),
+            partial: BTreeSet::new(),
             queue: BinaryHeap::new(),
             next: 0,
             inbox: VecDeque::new(),
@@ -179,7 +184,7 @@ impl World {
             Happening::Mine { node, life, parent } if alive(self, node, life) => self.mine(node, parent),
             Happening::Show { node, life, parent, key } if alive(self, node, life) => self.show(node, parent, key),
             Happening::Release { key, half } => self.release(key, half),
-            Happening::Send { from, to, wire } => self.send(from, &to, &wire),
+            Happening::Send { from, to, wire } => self.send_part(from, &to, &wire),
             _ => {}
         }
     }
