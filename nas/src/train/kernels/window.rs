@@ -38,6 +38,8 @@ pub struct Geometry {
     padded_rows: usize,
     phases: usize,
     phase_width: usize,
+    /// Where each tap of a kernel row starts in a row of phases, for every plane column.
+    taps: Vec<Vec<usize>>,
 }
 
 impl Geometry {
@@ -53,6 +55,9 @@ impl Geometry {
         let reach = |a: usize| ((pooled[a] - 1) * pool + planes[a] - 1) * stride[a] + kernel[a];
         let phases = if pooled[1] == 1 { 1 } else { stride[1] * pool };
         let channels = size(shape.in_channels);
+        let phase_width = reach(1).div_ceil(phases);
+        let tap = |x: usize| x % phases * phase_width + x / phases;
+        let taps = |dx: usize| (0..kernel[1]).map(|kx| tap(dx * stride[1] + kx)).collect();
         Self {
             channels,
             input: [size(shape.rows.input), size(shape.columns.input)],
@@ -67,7 +72,8 @@ impl Geometry {
             pad_low: [size(shape.rows.pad_low), size(shape.columns.pad_low)],
             padded_rows: reach(0),
             phases,
-            phase_width: reach(1).div_ceil(phases),
+            phase_width,
+            taps: (0..planes[1]).map(taps).collect(),
         }
     }
 
@@ -91,13 +97,8 @@ impl Geometry {
         self.planes[0] * self.planes[1]
     }
 
-    /// Where tap `kx` of plane column `dx` starts in a row of phases.
-    fn tap(&self, dx: usize, kx: usize) -> usize {
-        let x = dx * self.stride[1] + kx;
-        x % self.phases * self.phase_width + x / self.phases
-    }
-
     /// Start of the phases of (image, channel, padded row).
+    #[inline(always)]
     fn row(&self, image: usize, channel: usize, row: usize) -> usize {
         ((image * self.channels + channel) * self.padded_rows + row) * self.phases * self.phase_width
     }
@@ -307,6 +308,7 @@ fn im2col_body<V: Lanes>(g: &Geometry, block: &Block, phases: &[f32], patches: &
             16 => copy_piece::<16>(g, piece, phases, tile),
             8 => copy_piece::<8>(g, piece, phases, tile),
             4 => copy_piece::<4>(g, piece, phases, tile),
+            2 => copy_piece::<2>(g, piece, phases, tile),
             1 => copy_piece::<1>(g, piece, phases, tile),
             _ => copy_piece::<0>(g, piece, phases, tile),
         }
@@ -316,20 +318,24 @@ fn im2col_body<V: Lanes>(g: &Geometry, block: &Block, phases: &[f32], patches: &
 /// Copies one piece for every tap of every channel. `LEN` is its length, known to the compiler, or 0.
 #[inline(always)]
 fn copy_piece<const LEN: usize>(g: &Geometry, piece: &Piece, phases: &[f32], tile: &mut [Row]) {
-    let (len, width) = (if LEN == 0 { piece.len } else { LEN }, g.phases * g.phase_width);
-    let mut tile = tile.iter_mut();
+    let width = g.phases * g.phase_width;
+    let taps = g.taps[piece.dx].as_slice();
+    let mut rest = tile;
     for channel in 0..g.channels {
         let rows = &phases[g.row(piece.image, channel, piece.row)..][..g.kernel[0] * width];
         for row in rows.chunks_exact(width) {
-            let (mut phase, mut at) = (piece.dx * g.stride[1] % g.phases, piece.dx * g.stride[1] / g.phases);
-            for to in tile.by_ref().take(g.kernel[1]) {
-                let from = &row[phase * g.phase_width + at + piece.x..][..len];
-                to[piece.lane..][..len].copy_from_slice(from);
-                phase += 1;
-                if phase == g.phases {
-                    (phase, at) = (0, at + 1);
+            let row = &row[piece.x..];
+            let (now, later) = rest.split_at_mut(taps.len());
+            for (to, &tap) in now.iter_mut().zip(taps) {
+                if LEN == 0 {
+                    to[piece.lane..][..piece.len].copy_from_slice(&row[tap..][..piece.len]);
+                } else if let (Some(to), Some(from)) =
+                    (to[piece.lane..].first_chunk_mut::<LEN>(), row[tap..].first_chunk::<LEN>())
+                {
+                    *to = *from;
                 }
             }
+            rest = later;
         }
     }
 }
@@ -348,6 +354,7 @@ fn col2im_body<V: Lanes>(g: &Geometry, block: &Block, patches: &[Row], phases: &
             16 => add_piece::<16>(g, piece, tile, phases),
             8 => add_piece::<8>(g, piece, tile, phases),
             4 => add_piece::<4>(g, piece, tile, phases),
+            2 => add_piece::<2>(g, piece, tile, phases),
             1 => add_piece::<1>(g, piece, tile, phases),
             _ => add_piece::<0>(g, piece, tile, phases),
         }
@@ -358,17 +365,21 @@ fn col2im_body<V: Lanes>(g: &Geometry, block: &Block, patches: &[Row], phases: &
 /// written elsewhere in a vector would stall.
 #[inline(always)]
 fn add_piece<const LEN: usize>(g: &Geometry, piece: &Piece, tile: &[Row], phases: &mut [f32]) {
-    let len = if LEN == 0 { piece.len } else { LEN };
     let taps = g.kernel[0] * g.kernel[1];
     let channel_len = g.padded_rows * g.phases * g.phase_width;
     for ky in 0..g.kernel[0] {
         for kx in 0..g.kernel[1] {
-            let start = g.row(piece.image, 0, piece.row + ky) + g.tap(piece.dx, kx) + piece.x;
+            let start = g.row(piece.image, 0, piece.row + ky) + g.taps[piece.dx][kx] + piece.x;
             let channels = phases[start..].chunks_mut(channel_len);
             let rows = tile[ky * g.kernel[1] + kx..].iter().step_by(taps);
             for (to, from) in channels.zip(rows) {
-                for (to, from) in to[..len].iter_mut().zip(&from[piece.lane..][..len]) {
-                    *to += from;
+                if LEN == 0 {
+                    let from = &from[piece.lane..][..piece.len];
+                    to[..piece.len].iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                } else if let (Some(to), Some(from)) =
+                    (to.first_chunk_mut::<LEN>(), from[piece.lane..].first_chunk::<LEN>())
+                {
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
                 }
             }
         }
