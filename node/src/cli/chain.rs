@@ -1,0 +1,147 @@
+//! `podl chain`.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use podl_chain_spec::ChainSpec;
+use podl_rpc::NodeApiClient;
+use podl_rpc::types::{BlockId, BlockView};
+use serde_json::json;
+
+use super::output::{Out, grouped};
+use super::progress::Progress;
+use super::remote::{Explain, RemoteArgs, block_on};
+use crate::chain_file::ChainWriter;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ChainCommand {
+    /// Print a specification, or explain it.
+    #[command(after_help = "Example: podl chain spec testnet --explain")]
+    Spec(SpecArgs),
+    /// Show a block of a node's chain.
+    #[command(after_help = "Example: podl chain show 17")]
+    Show(ShowArgs),
+    /// Copy the blocks of a node's chain to a file.
+    #[command(after_help = "Example: podl chain export dev.blocks")]
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SpecArgs {
+    /// dev, testnet or a file.
+    #[arg(default_value = "dev")]
+    chain: String,
+    /// Say beside every parameter what it means.
+    #[arg(long)]
+    explain: bool,
+    /// Print the genesis hash only.
+    #[arg(long, conflicts_with = "explain")]
+    hash: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// Height or hash [default: the head].
+    block: Option<BlockId>,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// A new file.
+    file: PathBuf,
+    /// First height.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Last height [default: the last final block].
+    #[arg(long)]
+    to: Option<u64>,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+pub(super) fn run(command: ChainCommand, out: &Out) -> anyhow::Result<()> {
+    match command {
+        ChainCommand::Spec(args) => spec(&args, out),
+        ChainCommand::Show(args) => show(&args, out),
+        ChainCommand::Export(args) => export(&args, out),
+    }
+}
+
+fn spec(args: &SpecArgs, out: &Out) -> anyhow::Result<()> {
+    let spec = ChainSpec::load(&args.chain)?;
+    let hash = spec.genesis_hash();
+    if args.hash {
+        return out.record(&json!({ "name": spec.name, "genesis_hash": hash }), || hash.to_string());
+    }
+    let text = if args.explain { super::explain::explained(&spec)? } else { toml::to_string(&spec)? };
+    let object = json!({ "genesis_hash": hash, "spec": spec });
+    out.record(&object, || format!("# genesis hash {hash}\n{}", text.trim_end()))
+}
+
+fn show(args: &ShowArgs, out: &Out) -> anyhow::Result<()> {
+    let client = args.remote.connect()?;
+    let block = block_on(async {
+        Ok(match args.block {
+            Some(block) => client.public().chain_block(block).await.explain(&client)?,
+            None => client.public().chain_tip().await.explain(&client)?,
+        })
+    })?;
+    out.record(&block, || block_text(&block))
+}
+
+/// A block in a few lines.
+fn block_text(block: &BlockView) -> String {
+    let kind = format!("{:?}", block.kind).to_lowercase();
+    let work = if block.is_filler { "filler".into() } else { format!("task {} round {}", block.task, block.round) };
+    let is_final = if block.is_final { "final" } else { "not final yet" };
+    let mut text = format!(
+        "block {} {}\nparent      {}\nkind        {kind}, {work}, {is_final}\nproducer    {}\nstate root  {}\n",
+        block.height, block.hash, block.parent, block.producer, block.state_root,
+    );
+    if let Some(score) = &block.score {
+        text += &format!("score       {} of {} images, model {}\n", score.correct, score.images, score.model_root);
+    }
+    text += &format!(
+        "carries     {} votes, {} closings, {} commitments, {} transactions; {} bytes",
+        block.votes,
+        block.closings,
+        block.commitments,
+        block.transactions.len(),
+        grouped(block.bytes.into()),
+    );
+    for tx in &block.transactions {
+        let amount = tx.amount.map_or(String::new(), |amount| format!(" {amount} PODL"));
+        text += &format!("\n  {} {}{amount} from {}", tx.id, tx.kind, tx.sender);
+    }
+    text
+}
+
+fn export(args: &ExportArgs, out: &Out) -> anyhow::Result<()> {
+    let client = args.remote.connect()?;
+    let file = File::create_new(&args.file).with_context(|| format!("a new file {}", args.file.display()))?;
+    let (first, last) = block_on(async {
+        let status = client.public().node_status().await.explain(&client)?;
+        let last = args.to.unwrap_or(status.finalised.height);
+        if args.from == 0 || last < args.from {
+            bail!("there are no blocks from height {} to {last}; block 0 is the specification", args.from);
+        }
+        let mut writer = ChainWriter::new(BufWriter::new(&file), status.chain)?;
+        let mut progress = Progress::new("export", last - args.from + 1);
+        for height in args.from..=last {
+            let raw = client.public().chain_raw_block(BlockId::Height(height)).await.explain(&client)?;
+            writer.write(&raw.bytes.0)?;
+            progress.set(height - args.from + 1, last - args.from + 1, "blocks");
+        }
+        writer.finish()?;
+        Ok((args.from, last))
+    })?;
+    file.sync_all()?;
+    let blocks = last - first + 1;
+    let object = json!({ "file": args.file, "from": first, "to": last, "blocks": blocks });
+    out.record(&object, || format!("{blocks} blocks ({first} to {last}) in {}", args.file.display()))
+}

@@ -1,0 +1,63 @@
+//! Results on standard output.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+/// Where results go, and in which form.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Out {
+    json: bool,
+}
+
+impl Out {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// A result: the object, or the text that says the same.
+    pub(super) fn record<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+        if self.json { self.line(serde_json::to_string(value)?) } else { self.line(text()) }
+    }
+
+    /// Text for people only; with `--json` nothing.
+    pub(super) fn note(&self, text: impl Display) -> anyhow::Result<()> {
+        if self.json { Ok(()) } else { self.line(text) }
+    }
+
+    /// A line as it is.
+    pub(super) fn line(&self, text: impl Display) -> anyhow::Result<()> {
+        let mut out = io::stdout().lock();
+        // Flushed line by line, so that a program behind a pipe sees each result when it is there.
+        writeln!(out, "{text}").and_then(|()| out.flush()).map_err(Into::into)
+    }
+}
+
+/// Whether the reader of standard output went away, which is how `head` ends a command.
+pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+}
+
+/// `1234567` as `1,234,567`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn groups_of_three() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(super::grouped(number), text);
+        }
+    }
+}

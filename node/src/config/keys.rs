@@ -1,0 +1,232 @@
+//! The table of keys: name, default as it stands in a file, explanation, and how a value is read.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::NodeConfig;
+use crate::logging::LogFormat;
+
+/// A value as a source gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// One text.
+    One(String),
+    /// A list.
+    Many(Vec<String>),
+}
+
+impl Given {
+    /// For messages.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::One(text) => text.clone(),
+            Self::Many(list) => list.join(","),
+        }
+    }
+}
+
+type Set = fn(&mut NodeConfig, &Given) -> Result<(), String>;
+
+/// A key of the configuration.
+#[derive(Clone, Copy)]
+pub struct Key {
+    /// Its name in files; upper-cased and with a prefix that of its environment variable.
+    pub name: &'static str,
+    /// Its default as a file would write it; empty if it is not set.
+    pub default: &'static str,
+    /// What it is, on one or more lines.
+    pub help: &'static str,
+    pub(super) set: Set,
+}
+
+fn one(given: &Given) -> Result<&str, String> {
+    match given {
+        Given::One(text) => Ok(text),
+        Given::Many(_) => Err("expected one value, not a list".into()),
+    }
+}
+
+fn many(given: &Given) -> Vec<&str> {
+    match given {
+        Given::One(text) => text.split(',').map(str::trim).filter(|t| !t.is_empty()).collect(),
+        Given::Many(list) => list.iter().map(String::as_str).collect(),
+    }
+}
+
+fn parse<T: std::str::FromStr>(given: &Given, expected: &str) -> Result<T, String> {
+    one(given)?.parse().map_err(|_| format!("expected {expected}"))
+}
+
+fn flag(given: &Given) -> Result<bool, String> {
+    match one(given)? {
+        "true" | "1" | "yes" => Ok(true),
+        "false" | "0" | "no" => Ok(false),
+        _ => Err("expected true or false".into()),
+    }
+}
+
+fn address(given: &Given) -> Result<Option<SocketAddr>, String> {
+    match one(given)? {
+        "off" | "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| "expected IP:PORT such as 127.0.0.1:9744, or off".into()),
+    }
+}
+
+fn multiaddrs(given: &Given) -> Result<Vec<libp2p::Multiaddr>, String> {
+    let read = |text: &str| {
+        text.parse().map_err(|e| format!("{text:?} is not a multiaddress such as /ip4/0.0.0.0/tcp/9743: {e}"))
+    };
+    many(given).into_iter().map(read).collect()
+}
+
+fn some_text(given: &Given) -> Result<Option<String>, String> {
+    Ok(Some(one(given)?.to_owned()).filter(|text| !text.is_empty()))
+}
+
+fn at_least<T: PartialOrd + std::fmt::Display>(value: T, least: T) -> Result<T, String> {
+    if value < least { Err(format!("must be at least {least}")) } else { Ok(value) }
+}
+
+/// Assigns a field.
+macro_rules! set {
+    ($field:ident, $read:expr) => {
+        |config, given| {
+            config.$field = $read(given)?;
+            Ok(())
+        }
+    };
+}
+
+/// All keys, in the order of the file that `podl node init` writes.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "chain",
+        default: "\"dev\"",
+        help: "Which chain: dev, testnet, or the path of a specification.",
+        set: set!(chain, |g| one(g).map(str::to_owned)),
+    },
+    Key {
+        name: "data_dir",
+        default: "",
+        help: "Where chain, keys, blobs and the RPC token lie. Unless set, podl/CHAIN below the user's data folder.",
+        set: set!(data_dir, |g| one(g).map(PathBuf::from)),
+    },
+    Key {
+        name: "listen",
+        default: "[\"/ip4/0.0.0.0/tcp/9743\", \"/ip4/0.0.0.0/udp/9743/quic-v1\"]",
+        help: "Addresses to listen on for peers and pool miners.",
+        set: set!(listen, multiaddrs),
+    },
+    Key {
+        name: "bootnodes",
+        default: "[]",
+        help: "Peers to find the network through (…/p2p/PEER-ID), besides those of the chain's specification.",
+        set: set!(bootnodes, multiaddrs),
+    },
+    Key {
+        name: "mdns",
+        default: "",
+        help: "Whether to look for peers on the local network. Unless set, the chain's specification decides.",
+        set: set!(mdns, |g| flag(g).map(Some)),
+    },
+    Key {
+        name: "rpc",
+        default: "\"127.0.0.1:9744\"",
+        help: "Address of JSON-RPC, /health, /ready and /metrics, or \"off\". Beyond this machine only public methods\n\
+               are served, but without encryption: put a proxy in front.",
+        set: set!(rpc, address),
+    },
+    Key {
+        name: "metrics",
+        default: "\"off\"",
+        help: "Address of a second server with /metrics, /health and /ready only, or \"off\".",
+        set: set!(metrics, address),
+    },
+    Key {
+        name: "wallet",
+        default: "",
+        help: "The account that signs as seat, miner and publisher: a file, a name in the wallet folder, or dev:NAME\n\
+               on development chains. Without one the node follows the chain only.",
+        set: set!(wallet, some_text),
+    },
+    Key {
+        name: "password_file",
+        default: "",
+        help: "File that holds the wallet's passphrase; else PODL_PASSWORD, else the node asks.",
+        set: set!(password_file, |g| some_text(g).map(|t| t.map(PathBuf::from))),
+    },
+    Key { name: "mine", default: "false", help: "Mine without a pool.", set: set!(mine, flag) },
+    Key {
+        name: "mine_threads",
+        default: "0",
+        help: "Training threads of that; 0 takes one less than there are cores.",
+        set: set!(mine_threads, |g| parse(g, "a number of threads")),
+    },
+    Key {
+        name: "pool_manager",
+        default: "false",
+        help: "Manage a pool that miners can join with `podl miner join`.",
+        set: set!(pool_manager, flag),
+    },
+    Key {
+        name: "pool_fee_basis_points",
+        default: "100",
+        help: "What the pool manager keeps, in hundredths of a percent.",
+        set: set!(pool_fee_basis_points, |g| {
+            let fee: u16 = parse(g, "a number from 0 to 10000")?;
+            if fee <= 10_000 { Ok::<u16, String>(fee) } else { Err("must be at most 10000".into()) }
+        }),
+    },
+    Key {
+        name: "score_threads",
+        default: "2",
+        help: "Threads that score the models of candidates and blocks.",
+        set: set!(score_threads, |g| at_least(parse(g, "a number of threads")?, 1)),
+    },
+    Key {
+        name: "max_peers",
+        default: "50",
+        help: "Most connected peers.",
+        set: set!(max_peers, |g| at_least(parse(g, "a number of peers")?, 1)),
+    },
+    Key {
+        name: "blob_quota_bytes",
+        default: "21474836480",
+        help: "Most bytes of data sets and artefacts on disk.",
+        set: set!(blob_quota_bytes, |g| at_least(parse(g, "a number of bytes")?, 1 << 20)),
+    },
+    Key {
+        name: "min_free_bytes",
+        default: "1073741824",
+        help: "With less free disk the node warns; with a tenth of it the node stops cleanly.",
+        set: set!(min_free_bytes, |g| parse(g, "a number of bytes")),
+    },
+    Key {
+        name: "archive",
+        default: "false",
+        help: "Keep artefacts and shards for ever, so that others can check old scores.",
+        set: set!(archive, flag),
+    },
+    Key {
+        name: "log",
+        default: "\"info\"",
+        help: "What to log: error, warn, info, debug, trace, or by part such as \"info,podl_network=debug\".",
+        set: set!(log, |g| {
+            let text = one(g)?;
+            crate::logging::check_filter(text).map(|()| text.to_owned())
+        }),
+    },
+    Key {
+        name: "log_format",
+        default: "\"text\"",
+        help: "text or json.",
+        set: set!(log_format, |g| parse::<LogFormat>(g, "text or json")),
+    },
+];
+
+impl Key {
+    /// The key of that name.
+    pub(super) fn find(name: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.name == name)
+    }
+}
