@@ -145,6 +145,17 @@ impl Trainer {
         self.cancel = cancel;
     }
 
+    /// Another greatest learning rate from the next epoch on, for schedules that the settings do not know.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] when it is not usable; the old one then stays.
+    pub fn set_learning_rate(&mut self, learning_rate: f32) -> Result<(), TrainError> {
+        let config = TrainConfig { learning_rate, ..self.config.clone() };
+        config.check().map_err(TrainError::Config)?;
+        self.config = config;
+        Ok(())
+    }
+
     /// Epochs done.
     pub fn epochs_done(&self) -> u32 {
         self.epoch
