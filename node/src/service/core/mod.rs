@@ -75,6 +75,15 @@ impl View {
     }
 }
 
+impl View {
+    /// Whether an account can pay the fees of so many commitments in the interval on `parent`.
+    fn can_commit(&self, parent: &BlockHash, owner: &AccountId, commitments: u8) -> bool {
+        let Some(interval) = self.interval(parent) else { return false };
+        let fees = interval.commitment_fee.checked_mul(commitments.into());
+        fees.is_some_and(|fees| self.can_spend(parent, owner, fees))
+    }
+}
+
 impl ChainView for View {
     fn interval(&self, parent: &BlockHash) -> Option<Arc<IntervalContext>> {
         match self.chain.shared_interval(parent) {
@@ -86,10 +95,8 @@ impl ChainView for View {
         }
     }
 
-    fn can_commit(&self, parent: &BlockHash, owner: &AccountId, commitments: u8) -> bool {
-        let Some(interval) = self.interval(parent) else { return false };
-        let fees = interval.commitment_fee.checked_mul(commitments.into());
-        fees.is_some_and(|fees| self.sender(parent, owner).spendable >= fees)
+    fn can_spend(&self, parent: &BlockHash, account: &AccountId, amount: Amount) -> bool {
+        self.sender(parent, account).spendable >= amount
     }
 }
 
