@@ -3,7 +3,7 @@
 # Installs only what is not there; needs root or sudo only when something is missing.
 set -euo pipefail
 
-least_rust="1.90.0"
+least_rust="1.91.0"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }

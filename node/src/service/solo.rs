@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use podl_chain_spec::ChainSpec;
 use podl_consensus::rules::IntervalContext;
 use podl_consensus::types::{BlockHash, TaskId};
-use podl_consensus::workload::{Architecture, ConvLayer, FixedPoint, Network, Space, WorkVerifier};
+use podl_consensus::workload::{Architecture, Network, WorkVerifier};
 use podl_nas::cost::{CostModel, evaluate};
-use podl_nas::data::{Dataset, Random, decode_dataset};
+use podl_nas::data::{Dataset, decode_dataset};
 use podl_nas::engine::Engine;
+use podl_nas::search::{SearchBox, StartingPoint, starting_points};
 use podl_nas::train::{ThreadPool, TrainConfig, TrainError, Trainer};
 use podl_network::BlobStore;
 
@@ -25,10 +26,12 @@ use super::mining::{Committed, MiningEvent, MiningPort};
 const MARGIN: Duration = Duration::from_millis(1_500);
 /// Hundredths of the training phase after which a first model is committed, in case the node stops before the end.
 const FIRST_COMMIT_PERCENT: u32 = 60;
-/// Networks drawn at random before the search for a feasible one is given up.
-const DRAWS: u32 = 2_000;
 /// Hundredths of the published images that are held back to judge the own models.
 const VALIDATION_PERCENT: usize = 10;
+
+/// Images at most on which the own models are judged after each epoch: a standard deviation of two points is enough to
+/// choose between epochs, and costs a fraction of one.
+const JUDGED_IMAGES: usize = 500;
 
 /// What a solo miner needs.
 pub struct SoloParts {
@@ -164,6 +167,11 @@ impl Session {
                 Err(error) => return Err(error.to_string()),
             }
             let model = kept.trainer.quantised_model().map_err(|e| e.to_string())?;
+            if best.is_none() && Instant::now() >= deadline {
+                // No time to judge it, and nothing better at hand: an unjudged model may still win, none cannot.
+                best = Some((0, model.encode()));
+                break;
+            }
             let engine = Engine::new(&model, &work.interval.workload.input_table).map_err(|e| e.to_string())?;
             let correct = engine.count_correct(&kept.validation, self.parts.threads).map_err(|e| e.to_string())?;
             if best.as_ref().is_none_or(|(most, _)| correct > *most) {
@@ -185,11 +193,10 @@ impl Session {
     fn begin(&self, interval: &IntervalContext) -> Result<Kept, String> {
         let workload = &interval.workload;
         let (train, validation) = self.data(interval)?;
-        let mut random = Random::new("podl solo miner networks v1", &self.parts.seed, interval.height);
-        let architecture = feasible(interval, &mut random).ok_or("no feasible network was found in the space")?;
-        let network = Network::new(&architecture, workload.input, workload.classes, workload.space.dense)
+        let start = feasible(interval).ok_or("no known starting point of the space is within the bounds")?;
+        let network = Network::new(&start.architecture, workload.input, workload.classes, workload.space.dense)
             .map_err(|e| e.to_string())?;
-        let config = TrainConfig { learning_rate: 0.02, ..TrainConfig::default() };
+        let config = TrainConfig { learning_rate: start.learning_rate, batch: start.batch, ..TrainConfig::default() };
         let seed = *blake3::Hasher::new().update(&self.parts.seed).update(&interval.task.0).finalize().as_bytes();
         let trainer = Trainer::new(network.clone(), &workload.input_table, config, seed, self.pool.clone())
             .map_err(|e| e.to_string())?;
@@ -212,7 +219,8 @@ impl Session {
         let data =
             decode_dataset(&bytes, workload.input, workload.classes, caps.data_bytes).map_err(|e| e.to_string())?;
         let train = data.len() - data.len() * VALIDATION_PERCENT / 100;
-        Ok((data.select(0..train), data.select(train..data.len())))
+        let judged = data.len().min(train + JUDGED_IMAGES);
+        Ok((data.select(0..train), data.select(train..judged)))
     }
 }
 
@@ -222,76 +230,14 @@ fn commit(core: &CoreHandle, interval: &IntervalContext, best: Option<&(u32, Vec
     core.commit(Committed { parent: interval.parent.block, artefact: artefact.clone() }).is_ok()
 }
 
-/// A network of the space within the bounds: one that is known to learn fast, else the first feasible one drawn.
-fn feasible(interval: &IntervalContext, random: &mut Random) -> Option<Architecture> {
+/// The first known quick learner of the space that is within the bounds.
+fn feasible(interval: &IntervalContext) -> Option<StartingPoint> {
+    let workload = &interval.workload;
     let fits = |architecture: &Architecture| {
-        let workload = &interval.workload;
         workload.space.contains(architecture)
             && matches!(evaluate(CostModel::Corrected, architecture, workload.input, workload.bounds), Ok(Some(_)))
     };
-    let quick = quick_learner(&interval.workload.space);
-    if fits(&quick) {
-        return Some(quick);
-    }
-    (0..DRAWS).map(|_| draw(&interval.workload.space, random)).find(fits)
-}
-
-/// Kernel, filters, stride and pool, layer by layer, of a network that learns fast: wide kernels and a stride at first, so
-/// that later layers are cheap; then 3x3 with more filters.
-const QUICK: [(u8, u16, u8, u8); 6] =
-    [(5, 24, 2, 1), (3, 36, 1, 2), (3, 64, 1, 1), (3, 64, 1, 2), (3, 64, 1, 1), (3, 64, 1, 1)];
-
-/// The setting of the space nearest to [`QUICK`], with 2+4 bits for activations and 2+5 for weights.
-fn quick_learner(space: &Space) -> Architecture {
-    let bits = |ints: &[u8], fracs: &[u8], int: u8, frac: u8| FixedPoint {
-        int_bits: nearest(ints, int),
-        frac_bits: nearest(fracs, frac),
-    };
-    let layers = (0..usize::from(space.conv_layers)).map(|index| {
-        let (kernel, filters, stride, pool) = QUICK[index.min(QUICK.len() - 1)];
-        ConvLayer {
-            kernel: [nearest(&space.kernel_height, kernel), nearest(&space.kernel_width, kernel)],
-            filters: nearest(&space.filters, filters),
-            stride: [nearest(&space.stride_height, stride), nearest(&space.stride_width, stride)],
-            pool: nearest(&space.pool, pool),
-            act: bits(&space.act_int, &space.act_frac, 2, 4),
-            weight: bits(&space.weight_int, &space.weight_frac, 2, 5),
-        }
-    });
-    Architecture { layers: layers.collect() }
-}
-
-/// The value of a range that is nearest to the one wished for; ranges of a valid space are not empty.
-fn nearest<T: Copy + Ord + Default + Into<u32>>(range: &[T], wish: T) -> T {
-    range.iter().copied().min_by_key(|value| ((*value).into().abs_diff(wish.into()), *value)).unwrap_or_default()
-}
-
-fn draw(space: &Space, random: &mut Random) -> Architecture {
-    let layers = (0..space.conv_layers).map(|_| ConvLayer {
-        kernel: [pick(random, &space.kernel_height), pick(random, &space.kernel_width)],
-        filters: pick(random, &space.filters),
-        stride: [pick(random, &space.stride_height), pick(random, &space.stride_width)],
-        pool: pick(random, &space.pool),
-        act: FixedPoint { int_bits: pick(random, &space.act_int), frac_bits: pick(random, &space.act_frac) },
-        weight: FixedPoint { int_bits: pick(random, &space.weight_int), frac_bits: pick(random, &space.weight_frac) },
-    });
-    Architecture { layers: layers.collect() }
-}
-
-fn pick<T: Copy + Default>(random: &mut Random, range: &[T]) -> T {
-    let count = u32::try_from(range.len()).unwrap_or(1).max(1);
-    range.get(random.below(count) as usize).copied().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_quick_learner_is_in_every_named_space_that_has_bits_for_it() {
-        for layers in [1, 4, 6, 9] {
-            let space = Space::full(layers);
-            assert!(space.contains(&quick_learner(&space)), "{layers} layers");
-        }
-    }
+    // A space that was published can be searched; one that cannot has no feasible network either.
+    let search_box = SearchBox::from_space(&workload.space).ok()?;
+    starting_points(&search_box).into_iter().find(|point| fits(&point.architecture))
 }
