@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use podl_consensus::workload::{Architecture, ConvLayer, DenseConfig, FixedPoint, InputShape, Network};
 
+use super::kernels::simd::Isa;
 use super::{
     Precision, Progress, Schedule, ThreadPool, TrainConfig, TrainError, TrainJob, Trainer, train_child, training_bytes,
 };
@@ -46,6 +47,20 @@ fn artefact_bytes_do_not_depend_on_threads_but_on_the_seed() {
     assert_eq!(one, train(1, 2));
     assert_eq!(one, train(1, 3));
     assert_ne!(one, train(2, 2));
+}
+
+/// Audits replay training on other machines, so the bytes may depend neither on the processor nor change unnoticed.
+#[test]
+fn artefact_bytes_do_not_depend_on_the_instruction_set() {
+    let data = generate(&[3; 32], 100);
+    for isa in Isa::available() {
+        let pool = Arc::new(ThreadPool::with_isa(2, isa).unwrap());
+        let mut trainer = Trainer::new(network(), &input_table(&data), small_config(), [1; 32], pool).unwrap();
+        epochs(&mut trainer, &data, 2);
+        let root = trainer.quantised_model().unwrap().root();
+        let hex: String = root[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "79a358181d65c8af", "{}", isa.name());
+    }
 }
 
 #[test]

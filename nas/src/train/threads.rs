@@ -50,6 +50,12 @@ impl ThreadPool {
         Ok(Self { pool, scratch, partial_sums: Mutex::default(), isa: Isa::detect() })
     }
 
+    /// A pool whose kernels use that instruction set.
+    #[cfg(test)]
+    pub(super) fn with_isa(threads: usize, isa: Isa) -> Result<Self, rayon::ThreadPoolBuildError> {
+        Ok(Self { isa, ..Self::new(threads)? })
+    }
+
     /// Number of threads.
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
