@@ -183,6 +183,8 @@ mod tests {
             budget_macs: 1000,
             wall_ms: 4000,
             due_ms: 5000,
+            left_permille: 1000,
+            left_after_permille: 900,
         };
         Running {
             lease,

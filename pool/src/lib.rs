@@ -5,6 +5,7 @@
 pub mod calibration;
 pub mod classes;
 pub mod climb;
+pub mod drivers;
 pub mod lease;
 pub mod ledger;
 pub mod manager;

@@ -22,11 +22,17 @@ impl SeededRng {
 
     /// The next 64 uniform bits.
     pub fn next_u64(&mut self) -> u64 {
+        let block = self.next_bytes();
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&block[..8]);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// The next 32 uniform bytes.
+    pub fn next_bytes(&mut self) -> [u8; 32] {
         let block = blake3::keyed_hash(&self.key, &self.counter.to_le_bytes());
         self.counter = self.counter.wrapping_add(1);
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&block.as_bytes()[..8]);
-        u64::from_le_bytes(bytes)
+        *block.as_bytes()
     }
 
     /// A number below `bound` (0 when `bound` is 0). Its bias is under `bound` / 2^64.

@@ -160,6 +160,10 @@ pub struct Lease {
     pub wall_ms: u64,
     /// From receipt on, when it must be over.
     pub due_ms: u64,
+    /// Thousandths of the phase's work time that are left when the lease begins; learning rates fall with them.
+    pub left_permille: u16,
+    /// The same when it ends.
+    pub left_after_permille: u16,
 }
 
 /// A miner's result: a trained network and what the miner claims of it.

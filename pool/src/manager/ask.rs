@@ -31,6 +31,7 @@ impl Manager {
                 Ask::Lease => self.lease(miner),
                 Ask::Progress { lease, done_macs } => self.progress(miner, lease, done_macs),
                 Ask::Submit(share) => self.submit(miner, share, effects),
+                Ask::Chunk => self.ack(&miner, true),
                 Ask::Leave | Ask::Broken => self.leave(miner),
             },
         };

@@ -48,7 +48,15 @@ impl Manager {
         let id = LeaseId(self.next_lease);
         self.next_lease = self.next_lease.saturating_add(1);
         let seed = self.rng.next_u64();
-        let lease = Lease { id, parent: search.parent(), kind, seed, budget_macs, wall_ms, due_ms };
+        let end_ms = self.work_end_ms(search);
+        let phase_ms = end_ms.saturating_sub(search.started_ms).max(1);
+        let permille = |at_ms: u64| {
+            let left = end_ms.saturating_sub(at_ms).min(phase_ms) * 1000 / phase_ms;
+            u16::try_from(left).unwrap_or(1000)
+        };
+        let (left_permille, left_after_permille) = (permille(self.now_ms), permille(self.now_ms + wall_ms));
+        let parent = search.parent();
+        let lease = Lease { id, parent, kind, seed, budget_macs, wall_ms, due_ms, left_permille, left_after_permille };
         let reply = Reply::Lease {
             lease: Box::new(lease.clone()),
             interval: Box::new(search.interval.clone()),

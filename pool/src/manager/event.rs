@@ -38,6 +38,8 @@ pub enum Ask {
     },
     /// Hands in a result whose artefact the driver holds.
     Submit(Share),
+    /// Uploads a part of an artefact, which the driver keeps if this is acknowledged.
+    Chunk,
     /// Leaves.
     Leave,
     /// Sent something that was refused before it came here; counted against it.

@@ -27,6 +27,8 @@ pub struct TrainOrder {
     pub due_ms: u64,
     /// Training multiply-accumulates of one image.
     pub image_macs: u64,
+    /// Thousandths of the phase that are left at the beginning and at the end of the lease.
+    pub left_permille: (u16, u16),
 }
 
 /// A finished training run.

@@ -168,7 +168,9 @@ impl Miner {
         let seed = work.rng.next_u64();
         let images = images.max(LEAST_IMAGES);
         let parent = interval.parent;
-        Some(TrainOrder { id, parent, architecture, base, seed, images, due_ms: left_ms, image_macs })
+        let left_permille = (work.lease.left_permille, work.lease.left_after_permille);
+        let due_ms = left_ms;
+        Some(TrainOrder { id, parent, architecture, base, seed, images, due_ms, image_macs, left_permille })
     }
 
     /// The next candidate of a part: known starting points first, then steps from the best known network in it.

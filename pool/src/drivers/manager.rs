@@ -1,0 +1,540 @@
+//! The manager's driver: bytes to events, effects to actions of the node, evaluations on threads of their own.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use podl_chain_spec::{Amount, Caps, Hash32};
+use podl_consensus::hash::blob_root;
+use podl_consensus::types::{BatchPayment, BlobRef, BlockHash, ModelRoot};
+use podl_consensus::workload::{WorkVerifier, Workload};
+use podl_nas::data::Dataset;
+use podl_nas::engine::Engine;
+use podl_nas::{Verifier, artefact};
+
+use super::queue::JobQueue;
+use super::upload::Uploads;
+use super::{ArtefactStore, Clock, IntervalData, Journal};
+use crate::calibration::{self, CalibrationJob};
+use crate::ledger::ShareList;
+use crate::manager::{Ask, Effect, Event, Manager, Outcome, PoolParams};
+use crate::protocol::{self, Refusal, Reply, Request};
+use crate::types::{DataSource, Elite, Interval, JobId, MinerId};
+
+/// What the node is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PoolAction {
+    /// Sign and spread a commitment to this artefact; report [`Event::CommitFailed`] when that is not possible.
+    Commit {
+        /// In which interval.
+        parent: BlockHash,
+        /// The artefact.
+        artefact: BlobRef,
+        /// Its bytes.
+        bytes: Arc<Vec<u8>>,
+        /// 1 for the first of the interval.
+        attempt: u8,
+    },
+    /// Make and spread the candidate block with this artefact.
+    Reveal {
+        /// In which interval.
+        parent: BlockHash,
+        /// The artefact.
+        artefact: BlobRef,
+        /// Its bytes.
+        bytes: Arc<Vec<u8>>,
+        /// Its count on the shard if it was scored already.
+        correct: Option<u32>,
+    },
+    /// Send this batch payment.
+    Pay(BatchPayment),
+    /// The pool's best changed: a line for the log.
+    Improved {
+        /// Who found it.
+        miner: MinerId,
+        /// The model.
+        root: ModelRoot,
+        /// Its count.
+        count: u32,
+        /// Of how many images.
+        images: u32,
+    },
+}
+
+/// What a manager's driver needs.
+pub struct ManagerConfig {
+    /// Parameters of the pool.
+    pub params: PoolParams,
+    /// Secret seed: every draw, and the names of the secret images. A restored journal keeps its own.
+    pub seed: [u8; 32],
+    /// The chain's caps.
+    pub caps: Caps,
+    /// Threads that check results.
+    pub threads: usize,
+    /// Most bytes of artefacts kept; what is needed is kept in any case.
+    pub store_bytes: u64,
+    /// Where artefacts are kept.
+    pub store: Box<dyn ArtefactStore>,
+    /// Where events are written, if a restart shall go on where it was.
+    pub journal: Option<(Journal, Option<Manager>)>,
+    /// The clock.
+    pub clock: Clock,
+    /// Takes actions; called from the driver's and the node's threads, and must not block nor call the driver.
+    pub sink: Arc<dyn Fn(PoolAction) + Send + Sync>,
+}
+
+/// What a pool page and `podl pool status` show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolOverview {
+    /// Miners heard of lately, with their standing.
+    pub miners: Vec<(MinerId, bool, protocol::Standing)>,
+    /// Leases worked on.
+    pub running_leases: usize,
+    /// Results that wait to be checked.
+    pub pending_evaluations: usize,
+    /// The pool's best confirmed count, and on how many images.
+    pub best: Option<(u32, u32)>,
+    /// Commitments of this interval.
+    pub commitments: usize,
+    /// Unpaid work.
+    pub unpaid_macs: u128,
+}
+
+/// Data of the interval under work.
+struct Current {
+    interval: Interval,
+    public: Dataset,
+    holdout: Dataset,
+    shard: Option<Arc<Vec<u8>>>,
+}
+
+struct State {
+    manager: Manager,
+    store: Box<dyn ArtefactStore>,
+    journal: Option<Journal>,
+    uploads: Uploads,
+    current: Option<Arc<Current>>,
+    /// The published task's blob, for miners in this process.
+    task_blob: Option<(BlobRef, Arc<Vec<u8>>)>,
+    answers: BTreeMap<CalibrationJob, Hash32>,
+}
+
+enum Job {
+    Begin { interval: Box<Interval>, blob: Option<Arc<Vec<u8>>>, deadline_ms: u64 },
+    Evaluate { job: JobId, artefact: BlobRef },
+    Score { parent: BlockHash, artefact: BlobRef },
+    Calibration { miner: MinerId, job: CalibrationJob, digest: Hash32 },
+}
+
+struct Shared {
+    state: Mutex<State>,
+    queue: JobQueue<Job>,
+    caps: Caps,
+    store_bytes: u64,
+    clock: Clock,
+    sink: Arc<dyn Fn(PoolAction) + Send + Sync>,
+}
+
+/// A pool manager with its threads. All methods return at once; none needs an async runtime.
+pub struct ManagerDriver {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl ManagerDriver {
+    /// Starts a manager; a journal that holds one goes on with it.
+    ///
+    /// # Errors
+    /// What the system says when threads cannot be started.
+    pub fn start(config: ManagerConfig) -> std::io::Result<Self> {
+        let (journal, restored) = match config.journal {
+            Some((journal, restored)) => (Some(journal), restored),
+            None => (None, None),
+        };
+        let is_restored = restored.is_some();
+        let manager = restored.unwrap_or_else(|| Manager::new(config.params, config.seed));
+        let state = State {
+            manager,
+            store: config.store,
+            journal,
+            uploads: Uploads::default(),
+            current: None,
+            task_blob: None,
+            answers: BTreeMap::new(),
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            queue: JobQueue::new(),
+            caps: config.caps,
+            store_bytes: config.store_bytes,
+            clock: config.clock,
+            sink: config.sink,
+        });
+        if is_restored {
+            let mut state = shared.lock();
+            let effects = state.manager.resume();
+            shared.perform(&mut state, effects, None);
+        } else {
+            shared.lock().snapshot();
+        }
+        let mut threads = Vec::new();
+        for index in 0..config.threads.max(1) {
+            let worker = shared.clone();
+            let builder = std::thread::Builder::new().name(format!("pool-check-{index}"));
+            threads.push(builder.spawn(move || worker.work())?);
+        }
+        Ok(Self { shared, threads })
+    }
+
+    /// Answers a miner's request. `miner` is the peer's ed25519 key.
+    pub fn handle(&self, miner: MinerId, bytes: &[u8]) -> Vec<u8> {
+        let reply = self.shared.answer(miner, bytes);
+        protocol::encode(&reply)
+    }
+
+    /// The training phase of an interval begins. `blob` is the data of a published task, whose root the caller has
+    /// checked. Data are decoded on the driver's threads; miners get work once they are.
+    pub fn begin_interval(&self, interval: Interval, blob: Option<Arc<Vec<u8>>>, train_left_ms: u64) {
+        let deadline_ms = (self.shared.clock)().saturating_add(train_left_ms);
+        self.shared.queue.push(Job::Begin { interval: Box::new(interval), blob, deadline_ms }, true);
+    }
+
+    /// Training is over.
+    pub fn end_interval(&self, parent: BlockHash) {
+        self.event(Event::IntervalEnded { parent });
+    }
+
+    /// The shard that scores is known, in plain. Leads to [`PoolAction::Reveal`] if there are commitments.
+    pub fn shard_known(&self, parent: BlockHash, shard: Arc<Vec<u8>>) {
+        let mut state = self.shared.lock();
+        let Some(current) = state.current.as_ref().filter(|c| c.interval.parent == parent) else { return };
+        let (interval, public, holdout) = (current.interval.clone(), current.public.clone(), current.holdout.clone());
+        state.current = Some(Arc::new(Current { interval, public, holdout, shard: Some(shard) }));
+        self.shared.event(&mut state, Event::ShardKnown { parent }, None);
+    }
+
+    /// A block of the manager's is on the chain, is final, or has left it.
+    pub fn block_won(&self, block: BlockHash, reward: Amount) {
+        self.event(Event::BlockWon { block, reward });
+    }
+
+    /// See [`ManagerDriver::block_won`].
+    pub fn block_final(&self, block: BlockHash) {
+        self.event(Event::BlockFinal { block });
+    }
+
+    /// See [`ManagerDriver::block_won`].
+    pub fn block_lost(&self, block: BlockHash) {
+        self.event(Event::BlockLost { block });
+    }
+
+    /// The node could not commit.
+    pub fn commit_failed(&self, parent: BlockHash, root: ModelRoot) {
+        self.event(Event::CommitFailed { parent, root });
+    }
+
+    /// Lets time pass; to be called at least every few hundred milliseconds.
+    pub fn tick(&self) {
+        self.event(Event::Tick);
+    }
+
+    /// An artefact of the pool's, or the current task's data: what this process can serve to miners.
+    pub fn blob(&self, root: &Hash32) -> Option<Arc<Vec<u8>>> {
+        let state = self.shared.lock();
+        let task = state.task_blob.as_ref().filter(|(blob, _)| blob.root == *root).map(|(_, bytes)| bytes.clone());
+        task.or_else(|| state.store.get(root))
+    }
+
+    /// The share list of a block that the pool won.
+    pub fn share_list(&self, block: &BlockHash) -> Option<ShareList> {
+        self.shared.lock().manager.ledger().list(block).cloned()
+    }
+
+    /// Share lists of all settled blocks that are kept.
+    pub fn paid_lists(&self) -> Vec<ShareList> {
+        self.shared.lock().manager.ledger().paid().to_vec()
+    }
+
+    /// Confirmed models of the current task, best first.
+    pub fn elites(&self) -> Vec<Elite> {
+        self.shared.lock().manager.elites().to_vec()
+    }
+
+    /// Figures for people.
+    pub fn overview(&self) -> PoolOverview {
+        let state = self.shared.lock();
+        let manager = &state.manager;
+        let images = manager.search().map_or(0, |s| s.plan.rank_images());
+        PoolOverview {
+            miners: manager.miners().iter().map(|(id, m)| (*id, m.online, manager.standing(id))).collect(),
+            running_leases: manager.leases().running(),
+            pending_evaluations: manager.pending_evaluations(),
+            best: manager.elites().first().map(|e| (e.count, images)),
+            commitments: manager.search().map_or(0, |s| s.committed.len()),
+            unpaid_macs: manager.ledger().unpaid_total(),
+        }
+    }
+
+    /// Ends the threads; an evaluation under way is finished first.
+    pub fn stop(mut self) {
+        self.close();
+    }
+
+    fn close(&mut self) {
+        self.shared.queue.close();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the pool has panicked");
+            }
+        }
+        self.shared.lock().snapshot();
+    }
+
+    fn event(&self, event: Event) {
+        let mut state = self.shared.lock();
+        self.shared.event(&mut state, event, None);
+    }
+}
+
+impl Drop for ManagerDriver {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.close();
+        }
+    }
+}
+
+impl State {
+    fn snapshot(&mut self) {
+        if let Some(Err(error)) = self.journal.as_mut().map(|j| j.snapshot(&self.manager)) {
+            tracing::error!(%error, "the pool goes on without a journal");
+            self.journal = None;
+        }
+    }
+
+    /// Keeps an artefact and drops what is not needed when there is too much.
+    fn keep(&mut self, root: ModelRoot, bytes: Vec<u8>, limit_bytes: u64) -> bool {
+        if self.store.bytes().saturating_add(bytes.len() as u64) > limit_bytes {
+            self.store.retain(&self.manager.pinned());
+        }
+        match self.store.put(root, bytes) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "an artefact cannot be kept");
+                false
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The machine is consistent between events, and an event does not panic half way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer(&self, miner: MinerId, bytes: &[u8]) -> Reply {
+        let mut state = self.lock();
+        let refused = |refusal| Reply::Refused { refusal, retry_ms: 0 };
+        let Ok(request) = protocol::decode_request(bytes) else {
+            self.event(&mut state, Event::Asked { miner, ask: Ask::Broken }, None);
+            return refused(Refusal::Malformed);
+        };
+        let mut chunk = None;
+        let ask = match request {
+            Request::Hello { version, account, agent: _ } => Ask::Hello { version, account },
+            Request::Calibrated { seed, digest } => Ask::Calibrated { seed, digest },
+            Request::Lease => Ask::Lease,
+            Request::Progress { lease, done_macs } => Ask::Progress { lease, done_macs },
+            Request::Chunk { artefact, offset, bytes } => {
+                chunk = Some((artefact, offset, bytes));
+                Ask::Chunk
+            }
+            Request::Submit { share, inline } => {
+                if !self.take_inline(&mut state, miner, &share.artefact, inline) {
+                    self.event(&mut state, Event::Asked { miner, ask: Ask::Broken }, None);
+                    return refused(Refusal::NoArtefact);
+                }
+                Ask::Submit(share)
+            }
+            Request::Leave => Ask::Leave,
+        };
+        let mut reply = None;
+        self.event(&mut state, Event::Asked { miner, ask }, Some(&mut reply));
+        if let (Some((artefact, offset, bytes)), Some(Reply::Ack { .. })) = (chunk, &reply) {
+            if !self.take_chunk(&mut state, miner, artefact, offset, &bytes) {
+                return refused(Refusal::BadChunk);
+            }
+        }
+        // The machine answers every request.
+        reply.unwrap_or_else(|| refused(Refusal::Busy))
+    }
+
+    /// Whether the artefact of a result is there, taking it from the message if it is inside.
+    fn take_inline(&self, state: &mut State, miner: MinerId, artefact: &BlobRef, inline: Option<Vec<u8>>) -> bool {
+        let known = state.manager.miners().contains_key(&miner);
+        match inline {
+            Some(bytes) => {
+                known
+                    && bytes.len() as u64 == artefact.bytes
+                    && blob_root(&bytes) == artefact.root
+                    && state.keep(artefact.root, bytes, self.store_bytes)
+            }
+            None => state.store.get(&artefact.root).is_some_and(|b| b.len() as u64 == artefact.bytes),
+        }
+    }
+
+    fn take_chunk(&self, state: &mut State, miner: MinerId, artefact: BlobRef, offset: u64, bytes: &[u8]) -> bool {
+        let cap_bytes = u64::from(self.caps.artefact_bytes);
+        match state.uploads.take(miner, artefact, offset, bytes, cap_bytes, (self.clock)()) {
+            Ok(None) => true,
+            Ok(Some(whole)) => state.keep(artefact.root, whole, self.store_bytes),
+            Err(()) => false,
+        }
+    }
+
+    fn event(&self, state: &mut State, event: Event, reply: Option<&mut Option<Reply>>) {
+        let now_ms = (self.clock)();
+        if let Some(Err(error)) = state.journal.as_mut().map(|j| j.append(now_ms, &event)) {
+            tracing::error!(%error, "the pool goes on without a journal");
+            state.journal = None;
+        }
+        let effects = state.manager.handle(now_ms, event);
+        self.perform(state, effects, reply);
+    }
+
+    fn perform(&self, state: &mut State, effects: Vec<Effect>, mut reply: Option<&mut Option<Reply>>) {
+        for effect in effects {
+            match effect {
+                Effect::Reply { reply: answer, .. } => {
+                    if let Some(slot) = reply.as_deref_mut() {
+                        *slot = Some(*answer);
+                    }
+                }
+                Effect::CheckCalibration { miner, job, digest } => {
+                    self.queue.push(Job::Calibration { miner, job, digest }, false);
+                }
+                Effect::Evaluate { job, artefact } => self.queue.push(Job::Evaluate { job, artefact }, false),
+                Effect::Score { parent, artefacts } => {
+                    for artefact in artefacts {
+                        self.queue.push(Job::Score { parent, artefact }, true);
+                    }
+                }
+                Effect::Commit { parent, artefact, attempt } => {
+                    if let Some(bytes) = state.store.get(&artefact.root) {
+                        (self.sink)(PoolAction::Commit { parent, artefact, bytes, attempt });
+                    }
+                }
+                Effect::Reveal { parent, artefact, correct } => {
+                    if let Some(bytes) = state.store.get(&artefact.root) {
+                        (self.sink)(PoolAction::Reveal { parent, artefact, bytes, correct });
+                    }
+                }
+                Effect::Pay(batch) => (self.sink)(PoolAction::Pay(batch)),
+                Effect::Improved { miner, root, count, images } => {
+                    (self.sink)(PoolAction::Improved { miner, root, count, images });
+                }
+            }
+        }
+    }
+
+    fn work(&self) {
+        while let Some(job) = self.queue.pop() {
+            match job {
+                Job::Begin { interval, blob, deadline_ms } => self.begin(*interval, blob, deadline_ms),
+                Job::Evaluate { job, artefact } => {
+                    let (current, bytes) = self.material(&artefact.root);
+                    let outcome = self.evaluate(current.as_deref(), bytes.as_deref());
+                    self.event(&mut self.lock(), Event::Evaluated { job, outcome }, None);
+                }
+                Job::Score { parent, artefact } => {
+                    let (current, bytes) = self.material(&artefact.root);
+                    let correct = self.score(current.as_deref().filter(|c| c.interval.parent == parent), bytes);
+                    let root = artefact.root;
+                    self.event(&mut self.lock(), Event::Scored { parent, root, correct }, None);
+                }
+                Job::Calibration { miner, job, digest } => {
+                    let known = self.lock().answers.get(&job).copied();
+                    let answer = known.or_else(|| calibration::answer(&job, 1));
+                    let mut state = self.lock();
+                    if let Some(answer) = answer {
+                        // Jobs of an hour differ only in a few lengths.
+                        if state.answers.len() >= 64 {
+                            state.answers.clear();
+                        }
+                        state.answers.insert(job, answer);
+                    }
+                    let correct = answer == Some(digest);
+                    self.event(&mut state, Event::CalibrationChecked { miner, job, correct }, None);
+                }
+            }
+        }
+    }
+
+    fn material(&self, root: &ModelRoot) -> (Option<Arc<Current>>, Option<Arc<Vec<u8>>>) {
+        let state = self.lock();
+        (state.current.clone(), state.store.get(root))
+    }
+
+    fn begin(&self, interval: Interval, blob: Option<Arc<Vec<u8>>>, deadline_ms: u64) {
+        let data = match IntervalData::load(&interval, blob.as_ref().map(|b| b.as_slice()), &self.caps) {
+            Ok(data) => data,
+            Err(error) => {
+                tracing::error!(%error, height = interval.height, "the interval's data cannot be used; no leases");
+                return;
+            }
+        };
+        let plan = data.plan(&interval);
+        let mut state = self.lock();
+        let public = data.public(plan);
+        let holdout = data.holdout(plan, state.manager.secret_seed(), &interval);
+        if let (DataSource::Published { data, .. }, Some(bytes)) = (&interval.data, blob) {
+            state.task_blob = Some((*data, bytes));
+        }
+        state.current = Some(Arc::new(Current { interval: interval.clone(), public, holdout, shard: None }));
+        let interval = Box::new(interval);
+        self.event(&mut state, Event::IntervalStarted { interval, plan, deadline_ms }, None);
+        let pinned = state.manager.pinned();
+        state.store.retain(&pinned);
+        state.snapshot();
+    }
+
+    fn evaluate(&self, current: Option<&Current>, bytes: Option<&Vec<u8>>) -> Outcome {
+        let Some(current) = current else { return Outcome::Failed("no interval".into()) };
+        let Some(bytes) = bytes else { return Outcome::Failed("the artefact is gone".into()) };
+        let work = &current.interval.workload;
+        let facts = match Verifier::new(1).model_facts(work, &self.caps, bytes) {
+            Ok(facts) => facts,
+            Err(error) => return Outcome::Invalid(error.to_string()),
+        };
+        let counts = count(work, &self.caps, bytes, &current.public)
+            .and_then(|public| Ok((public, count(work, &self.caps, bytes, &current.holdout)?)));
+        match counts {
+            Ok((public_correct, holdout_correct)) => Outcome::Model {
+                architecture: facts.architecture,
+                macs: facts.macs,
+                mac_bits: facts.mac_bits,
+                public_correct,
+                holdout_correct,
+            },
+            Err(reason) => Outcome::Failed(reason),
+        }
+    }
+
+    fn score(&self, current: Option<&Current>, bytes: Option<Arc<Vec<u8>>>) -> Option<u32> {
+        let (current, bytes) = (current?, bytes?);
+        let shard = current.shard.as_ref()?;
+        let scored = Verifier::new(2).score(&current.interval.workload, &self.caps, &bytes, shard);
+        scored.map_err(|error| tracing::error!(%error, "a committed model cannot be scored")).ok()
+    }
+}
+
+/// Count of an artefact on images, on one thread: miners beside it use the others.
+fn count(work: &Workload, caps: &Caps, bytes: &[u8], images: &Dataset) -> Result<u32, String> {
+    if images.is_empty() {
+        return Ok(0);
+    }
+    let model = artefact::decode(bytes, caps).map_err(|e| e.to_string())?;
+    let engine = Engine::new(&model, &work.input_table).map_err(|e| e.to_string())?;
+    engine.count_correct(images, 1).map_err(|e| e.to_string())
+}

@@ -1,0 +1,359 @@
+//! The miner's driver: one thread for its machine, one for the network, one (and the trainer's) for work.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use podl_chain_spec::AccountId;
+use podl_consensus::hash::blob_root;
+use podl_consensus::types::BlobRef;
+
+use super::{PoolTransport, Workbench, lower_priority};
+use crate::calibration::CalibrationJob;
+use crate::miner::{Miner, MinerEffect, MinerEvent, Stage, TrainOrder};
+use crate::protocol::{self, CHUNK_BYTES, INLINE_BYTES, Refusal, Reply, Request, Standing};
+use crate::types::{Base, DataSource, EvaluationPlan, Interval};
+
+/// Artefacts that wait to be handed in.
+const MOST_ARTEFACTS: usize = 32;
+
+/// Settings of a miner.
+#[derive(Clone, Debug)]
+pub struct MinerConfig {
+    /// Whom to pay.
+    pub account: AccountId,
+    /// Software and version, for people.
+    pub agent: String,
+    /// Niceness of the work thread; the trainer's own threads lower theirs.
+    pub niceness: i32,
+}
+
+/// What a miner's line shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MinerStatus {
+    /// Where it is with its pool.
+    pub stage: Stage,
+    /// Share of its lease that is done, in thousandths.
+    pub progress_permille: Option<u64>,
+    /// Its standing.
+    pub standing: Option<Standing>,
+    /// The pool's best network.
+    pub best: Option<Base>,
+    /// The last refusal; its text says what to do.
+    pub refusal: Option<Refusal>,
+}
+
+/// A miner that did not stop in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the miner has not stopped within {waited_ms} ms")]
+pub struct MinerStopped {
+    /// How long was waited.
+    pub waited_ms: u64,
+}
+
+/// A running miner.
+pub struct MinerHandle {
+    events: Sender<MinerEvent>,
+    status: Arc<Mutex<MinerStatus>>,
+    control: JoinHandle<()>,
+}
+
+impl MinerHandle {
+    /// Asks the miner to hand its lease back and leave; returns at once.
+    pub fn stop(&self) {
+        // A miner whose thread has ended has stopped.
+        let _ = self.events.send(MinerEvent::Stop);
+    }
+
+    /// Whether it has stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.control.is_finished()
+    }
+
+    /// Stops the miner and waits for it.
+    ///
+    /// # Errors
+    /// [`MinerStopped`] when it takes longer; its threads then end when what they wait for does.
+    pub fn stop_within(self, wait: Duration) -> Result<(), MinerStopped> {
+        self.stop();
+        let start = Instant::now();
+        while !self.control.is_finished() {
+            if start.elapsed() >= wait {
+                return Err(MinerStopped { waited_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) });
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Its status.
+    pub fn status(&self) -> MinerStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+enum Work {
+    Calibrate(CalibrationJob),
+    Prepare(Box<Interval>, EvaluationPlan),
+    Train(Box<TrainOrder>, Arc<AtomicBool>),
+}
+
+/// Bytes of artefacts by root, between training and handing in.
+type Artefacts = Arc<Mutex<BTreeMap<podl_chain_spec::Hash32, Vec<u8>>>>;
+
+/// Starts a miner on threads of its own.
+///
+/// # Errors
+/// What the system says when threads cannot be started.
+pub fn start_miner(
+    config: MinerConfig,
+    transport: Arc<dyn PoolTransport>,
+    bench: Box<dyn Workbench>,
+) -> std::io::Result<MinerHandle> {
+    let (events, inbox) = channel();
+    let (requests, request_inbox) = channel();
+    let (work, work_inbox) = channel();
+    let artefacts: Artefacts = Arc::default();
+    let named = |name: &str| std::thread::Builder::new().name(name.into());
+    let network = Network { transport: transport.clone(), artefacts: artefacts.clone(), events: events.clone() };
+    named("pool-net").spawn(move || network.run(&request_inbox))?;
+    let worker = Worker { bench, transport, artefacts, events: events.clone() };
+    let niceness = config.niceness;
+    named("pool-work").spawn(move || {
+        lower_priority(niceness);
+        worker.run(&work_inbox);
+    })?;
+    let machine = Miner::new(config.account, &config.agent);
+    let status = Arc::new(Mutex::new(status_of(&machine)));
+    let control = Control { machine, requests, work, cancel: Arc::default(), status: status.clone() };
+    let control = named("pool-miner").spawn(move || control.run(&inbox))?;
+    // The queue is fresh and its receiver waits.
+    let _ = events.send(MinerEvent::Start);
+    Ok(MinerHandle { events, status, control })
+}
+
+fn status_of(machine: &Miner) -> MinerStatus {
+    MinerStatus {
+        stage: machine.stage(),
+        progress_permille: machine.progress_permille(),
+        standing: machine.standing().cloned(),
+        best: machine.best().cloned(),
+        refusal: machine.last_refusal(),
+    }
+}
+
+/// The machine's thread.
+struct Control {
+    machine: Miner,
+    requests: Sender<Request>,
+    work: Sender<Work>,
+    /// Cancels the order under way; every order has its own, so that a late cancel hits no other.
+    cancel: Arc<AtomicBool>,
+    status: Arc<Mutex<MinerStatus>>,
+}
+
+impl Control {
+    fn run(mut self, inbox: &Receiver<MinerEvent>) {
+        let start = Instant::now();
+        let now_ms = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        loop {
+            let wait_ms = self.machine.next_wake_ms().map_or(1000, |at| at.saturating_sub(now_ms()).min(1000));
+            let event = match inbox.recv_timeout(Duration::from_millis(wait_ms)) {
+                Ok(event) => event,
+                Err(RecvTimeoutError::Timeout) => MinerEvent::Tick,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            for effect in self.machine.handle(now_ms(), event) {
+                if !self.perform(effect) {
+                    return;
+                }
+            }
+            *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status_of(&self.machine);
+        }
+    }
+
+    /// False when the miner has stopped, or one of its threads has.
+    fn perform(&mut self, effect: MinerEffect) -> bool {
+        match effect {
+            MinerEffect::Send(request) => self.requests.send(request).is_ok(),
+            MinerEffect::Calibrate(job) => self.work.send(Work::Calibrate(job)).is_ok(),
+            MinerEffect::Prepare { interval, plan } => self.work.send(Work::Prepare(interval, plan)).is_ok(),
+            MinerEffect::Train(order) => {
+                self.cancel = Arc::default();
+                self.work.send(Work::Train(Box::new(order), self.cancel.clone())).is_ok()
+            }
+            MinerEffect::Cancel => {
+                self.cancel.store(true, Ordering::Relaxed);
+                true
+            }
+            MinerEffect::Refused(refusal) => {
+                match refusal {
+                    Refusal::NoInterval | Refusal::TooLate => tracing::debug!(%refusal, "the pool has no work now"),
+                    _ => tracing::warn!(%refusal, "the pool refused"),
+                }
+                true
+            }
+            MinerEffect::Stopped => {
+                self.cancel.store(true, Ordering::Relaxed);
+                *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status_of(&self.machine);
+                false
+            }
+        }
+    }
+}
+
+/// The network's thread: one request at a time.
+struct Network {
+    transport: Arc<dyn PoolTransport>,
+    artefacts: Artefacts,
+    events: Sender<MinerEvent>,
+}
+
+impl Network {
+    fn run(self, inbox: &Receiver<Request>) {
+        while let Ok(request) = inbox.recv() {
+            let event = match self.exchange(request) {
+                Some(reply) => MinerEvent::Replied(Box::new(reply)),
+                None => MinerEvent::Unreachable,
+            };
+            if self.events.send(event).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn exchange(&self, mut request: Request) -> Option<Reply> {
+        if let Request::Submit { share, inline } = &mut request {
+            let root = share.artefact.root;
+            let bytes = self.artefacts.lock().unwrap_or_else(PoisonError::into_inner).get(&root).cloned()?;
+            if bytes.len() <= INLINE_BYTES {
+                *inline = Some(bytes);
+            } else if let Some(refused) = self.upload(share.artefact, &bytes)? {
+                return Some(refused);
+            }
+            let reply = self.request(&request)?;
+            let is_taken = !matches!(reply, Reply::Refused { refusal: Refusal::Busy | Refusal::RateLimited, .. });
+            if is_taken {
+                self.artefacts.lock().unwrap_or_else(PoisonError::into_inner).remove(&root);
+            }
+            return Some(reply);
+        }
+        self.request(&request)
+    }
+
+    /// Sends an artefact in chunks. A refusal ends it and is what the machine hears.
+    fn upload(&self, artefact: BlobRef, bytes: &[u8]) -> Option<Option<Reply>> {
+        let mut offset = 0;
+        for chunk in bytes.chunks(CHUNK_BYTES) {
+            let request = Request::Chunk { artefact, offset, bytes: chunk.to_vec() };
+            match self.request(&request)? {
+                Reply::Ack { .. } => offset += chunk.len() as u64,
+                refused => return Some(Some(refused)),
+            }
+        }
+        Some(None)
+    }
+
+    fn request(&self, request: &Request) -> Option<Reply> {
+        let bytes = self.transport.request(protocol::encode(request));
+        let reply =
+            bytes.map_err(|e| e.to_string()).and_then(|b| protocol::decode_reply(&b).map_err(|e| e.to_string()));
+        reply.map_err(|error| tracing::debug!(%error, "no reply from the pool")).ok()
+    }
+}
+
+/// The work thread.
+struct Worker {
+    bench: Box<dyn Workbench>,
+    transport: Arc<dyn PoolTransport>,
+    artefacts: Artefacts,
+    events: Sender<MinerEvent>,
+}
+
+impl Worker {
+    fn run(mut self, inbox: &Receiver<Work>) {
+        while let Ok(work) = inbox.recv() {
+            let event = match work {
+                Work::Calibrate(job) => match self.bench.calibrate(&job) {
+                    Some(digest) => MinerEvent::Calibrated { job, digest },
+                    None => continue,
+                },
+                Work::Prepare(interval, plan) => self.prepare(&interval, plan),
+                Work::Train(order, cancel) => self.train(&order, &cancel),
+            };
+            if self.events.send(event).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn prepare(&mut self, interval: &Interval, plan: EvaluationPlan) -> MinerEvent {
+        let parent = interval.parent;
+        let blob = match &interval.data {
+            DataSource::Published { data, .. } if !self.bench.holds(data) => match self.fetch(*data) {
+                Some(bytes) => Some(bytes),
+                None => return MinerEvent::NotPrepared { parent },
+            },
+            _ => None,
+        };
+        match self.bench.prepare(interval, plan, blob.as_deref()) {
+            Ok(()) => MinerEvent::Prepared { parent },
+            Err(error) => {
+                tracing::warn!(%error, "the interval's data cannot be used");
+                MinerEvent::NotPrepared { parent }
+            }
+        }
+    }
+
+    /// A blob whose root and length are right.
+    fn fetch(&self, blob: BlobRef) -> Option<Vec<u8>> {
+        match self.transport.fetch_blob(blob) {
+            Ok(bytes) if bytes.len() as u64 == blob.bytes && blob_root(&bytes) == blob.root => Some(bytes),
+            Ok(_) => {
+                tracing::warn!(root = %blob.root.short(), "a blob came with other bytes than its root names");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, root = %blob.root.short(), "a blob cannot be fetched");
+                None
+            }
+        }
+    }
+
+    fn train(&mut self, order: &TrainOrder, cancel: &Arc<AtomicBool>) -> MinerEvent {
+        let id = order.id;
+        if cancel.load(Ordering::Relaxed) {
+            return MinerEvent::Finished { order: id, result: None };
+        }
+        let base = match order.base {
+            Some(base) if !self.bench.holds(&base) => match self.fetch(base) {
+                Some(bytes) => Some(bytes),
+                None => return MinerEvent::Finished { order: id, result: None },
+            },
+            _ => None,
+        };
+        let events = self.events.clone();
+        let mut progress = move |images: u64| {
+            // The machine may have stopped meanwhile.
+            let _ = events.send(MinerEvent::Progressed { order: id, images });
+        };
+        let result = match self.bench.train(order, base.as_deref(), cancel, &mut progress) {
+            Ok((bytes, trained)) => {
+                let mut artefacts = self.artefacts.lock().unwrap_or_else(PoisonError::into_inner);
+                while artefacts.len() >= MOST_ARTEFACTS {
+                    artefacts.pop_first();
+                }
+                artefacts.insert(trained.artefact.root, bytes);
+                Some(trained)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a training led to nothing");
+                None
+            }
+        };
+        MinerEvent::Finished { order: id, result }
+    }
+}

@@ -1,0 +1,106 @@
+//! Thin drivers around the machines: threads, clocks, bytes. No async: the node calls in from where it likes, and all
+//! work runs on threads of the pool's own.
+
+mod data;
+mod journal;
+mod local;
+mod manager;
+mod miner;
+mod queue;
+mod store;
+#[cfg(all(test, feature = "miner"))]
+mod tests;
+#[cfg(feature = "miner")]
+mod train;
+mod upload;
+
+use std::sync::Arc;
+
+use podl_consensus::types::BlobRef;
+
+use crate::calibration::CalibrationJob;
+use crate::miner::{TrainOrder, Trained};
+use crate::types::{EvaluationPlan, Interval};
+
+pub use data::{DataError, IntervalData};
+pub use journal::{Journal, JournalError};
+pub use local::LocalTransport;
+pub use manager::{ManagerConfig, ManagerDriver, PoolAction, PoolOverview};
+pub use miner::{MinerConfig, MinerHandle, MinerStatus, MinerStopped, start_miner};
+pub use store::{ArtefactStore, DirStore, MemoryStore};
+#[cfg(feature = "miner")]
+pub use train::{TrainBench, TrainSettings};
+
+/// The drivers' clock: milliseconds that never run backward, across restarts of a journaled manager neither. Unix time
+/// at start plus monotonic time since is a good one.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// A clock of Unix time at its creation plus monotonic time since.
+pub fn system_clock() -> Clock {
+    let start = std::time::Instant::now();
+    let unix_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let unix_ms = u64::try_from(unix_ms).unwrap_or(0);
+    Arc::new(move || unix_ms.saturating_add(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)))
+}
+
+/// No answer, or no blob.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the pool cannot be reached: {0}")]
+pub struct TransportError(pub String);
+
+/// How a miner reaches its pool. Calls block; the miner's driver makes them from threads of its own, so an adapter may
+/// wait on an async runtime, but not from within it.
+pub trait PoolTransport: Send + Sync {
+    /// Sends a request and waits for the reply.
+    ///
+    /// # Errors
+    /// [`TransportError`] when there is none.
+    fn request(&self, bytes: Vec<u8>) -> Result<Vec<u8>, TransportError>;
+
+    /// Fetches a blob: a task's data, or another miner's artefact. The caller checks its root.
+    ///
+    /// # Errors
+    /// [`TransportError`] when it cannot be had.
+    fn fetch_blob(&self, blob: BlobRef) -> Result<Vec<u8>, TransportError>;
+}
+
+/// A training that led to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BenchError(pub String);
+
+/// What a miner computes with. [`TrainBench`] is the real one.
+pub trait Workbench: Send {
+    /// Computes a calibration.
+    fn calibrate(&mut self, job: &CalibrationJob) -> Option<podl_chain_spec::Hash32>;
+
+    /// Makes an interval's data ready. `blob` is the task's blob for published data.
+    ///
+    /// # Errors
+    /// [`BenchError`] when the data are not usable.
+    fn prepare(&mut self, interval: &Interval, plan: EvaluationPlan, blob: Option<&[u8]>) -> Result<(), BenchError>;
+
+    /// Whether the weights of this model are at hand, so that its artefact need not be fetched.
+    fn holds(&self, base: &BlobRef) -> bool;
+
+    /// Trains until the order's images or its time are spent or `cancel` is raised, calling `progress` with the images
+    /// so far. Returns the artefact's bytes and the result.
+    ///
+    /// # Errors
+    /// [`BenchError`] when it was cancelled, diverged, or cannot be done.
+    fn train(
+        &mut self,
+        order: &TrainOrder,
+        base: Option<&[u8]>,
+        cancel: &Arc<std::sync::atomic::AtomicBool>,
+        progress: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<(Vec<u8>, Trained), BenchError>;
+}
+
+/// Lowers the calling thread's priority, so that votes and blocks do not wait for training. On Linux a niceness is a
+/// thread's own; where it cannot be lowered, training runs at normal priority.
+pub fn lower_priority(niceness: i32) {
+    if let Err(error) = rustix::process::nice(niceness) {
+        tracing::debug!(%error, "the priority of a training thread stays as it is");
+    }
+}

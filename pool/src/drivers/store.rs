@@ -1,0 +1,130 @@
+//! Where a manager keeps artefacts until they are committed, revealed, or no longer among the best.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use podl_consensus::hash::blob_root;
+use podl_consensus::types::ModelRoot;
+
+/// Artefacts by root. Implementations need not be safe against concurrent use; the driver holds one.
+pub trait ArtefactStore: Send {
+    /// Keeps an artefact. The root is that of the bytes.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn put(&mut self, root: ModelRoot, bytes: Vec<u8>) -> std::io::Result<()>;
+
+    /// An artefact.
+    fn get(&self, root: &ModelRoot) -> Option<Arc<Vec<u8>>>;
+
+    /// Bytes kept.
+    fn bytes(&self) -> u64;
+
+    /// Drops all others.
+    fn retain(&mut self, wanted: &BTreeSet<ModelRoot>);
+}
+
+/// Artefacts in memory.
+#[derive(Default)]
+pub struct MemoryStore {
+    kept: BTreeMap<ModelRoot, Arc<Vec<u8>>>,
+}
+
+impl ArtefactStore for MemoryStore {
+    fn put(&mut self, root: ModelRoot, bytes: Vec<u8>) -> std::io::Result<()> {
+        self.kept.insert(root, Arc::new(bytes));
+        Ok(())
+    }
+
+    fn get(&self, root: &ModelRoot) -> Option<Arc<Vec<u8>>> {
+        self.kept.get(root).cloned()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.kept.values().map(|b| b.len() as u64).sum()
+    }
+
+    fn retain(&mut self, wanted: &BTreeSet<ModelRoot>) {
+        self.kept.retain(|root, _| wanted.contains(root));
+    }
+}
+
+/// Artefacts in memory and in a folder, so that a restarted manager can still reveal what it committed to.
+pub struct DirStore {
+    folder: PathBuf,
+    memory: MemoryStore,
+}
+
+impl DirStore {
+    /// Opens a folder, made if it is not there, and reads what it holds. Files whose bytes are not of the root that
+    /// they are named by are dropped: a write that was cut short.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(folder: &Path) -> std::io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let mut memory = MemoryStore::default();
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            let root = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse::<ModelRoot>().ok());
+            let bytes = std::fs::read(&path)?;
+            match root {
+                Some(root) if blob_root(&bytes) == root => memory.put(root, bytes)?,
+                _ => std::fs::remove_file(&path)?,
+            }
+        }
+        Ok(Self { folder: folder.to_owned(), memory })
+    }
+
+    fn path(&self, root: &ModelRoot) -> PathBuf {
+        self.folder.join(root.to_string())
+    }
+}
+
+impl ArtefactStore for DirStore {
+    fn put(&mut self, root: ModelRoot, bytes: Vec<u8>) -> std::io::Result<()> {
+        if self.memory.kept.contains_key(&root) {
+            return Ok(());
+        }
+        std::fs::write(self.path(&root), &bytes)?;
+        self.memory.put(root, bytes)
+    }
+
+    fn get(&self, root: &ModelRoot) -> Option<Arc<Vec<u8>>> {
+        self.memory.get(root)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.memory.bytes()
+    }
+
+    fn retain(&mut self, wanted: &BTreeSet<ModelRoot>) {
+        let dropped: Vec<ModelRoot> = self.memory.kept.keys().filter(|r| !wanted.contains(r)).copied().collect();
+        for root in dropped {
+            // A file that stays is found again at the next start.
+            let _ = std::fs::remove_file(self.path(&root));
+        }
+        self.memory.retain(wanted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_gives_back_what_was_written_and_drops_what_is_broken() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (blob_root(b"one"), blob_root(b"two"));
+        let mut store = DirStore::open(folder.path()).unwrap();
+        store.put(one, b"one".to_vec()).unwrap();
+        store.put(two, b"two".to_vec()).unwrap();
+        std::fs::write(folder.path().join(two.to_string()), b"tw").unwrap();
+        let mut store = DirStore::open(folder.path()).unwrap();
+        assert_eq!(store.get(&one).unwrap().as_slice(), b"one");
+        assert!(store.get(&two).is_none());
+        store.retain(&BTreeSet::new());
+        assert_eq!((store.bytes(), std::fs::read_dir(folder.path()).unwrap().count()), (0, 0));
+    }
+}
