@@ -145,9 +145,8 @@ impl World {
         let node = &self.nodes[number];
         let machine = node.machine.as_ref()?;
         let height = machine.tree().height(parent)? + 1;
-        let route = self.setup.routes.iter().find(|route| route.height == height);
-        let first = self.created.get(&height).is_none_or(Vec::is_empty);
-        let omit = node.conduct.omit_votes || route.is_some_and(|route| route.omit_but_first && !first);
+        let omits = self.setup.omit_at.get(&height).is_some_and(|nodes| nodes.contains(&number));
+        let omit = node.conduct.omit_votes || omits;
         let (votes, certificate) =
             if omit { (Vec::new(), None) } else { (machine.votes_for(parent), machine.certificate_for(parent)) };
         let transactions = self.work.publish.iter().cloned().collect();

@@ -92,12 +92,21 @@ impl World {
         }
         let life = own.life;
         let length = self.spec.min_interval_ms();
-        if self.rng.chance(self.setup.mine_permille) {
+        if self.mines(node, &parent) {
             let before = self.rng.range(1500, 4000);
             self.schedule(self.now + length - before, Happening::Mine { node, life, parent });
         }
-        if node + 1 == self.nodes.len() && self.leaks() {
+        if node == self.setup.publisher_node() && self.leaks() {
             self.leak(node, parent, length);
+        }
+    }
+
+    fn mines(&mut self, node: usize, parent: &BlockHash) -> bool {
+        let tree = self.nodes[node].machine.as_ref().map(podl_consensus::interval::IntervalMachine::tree);
+        let height = tree.and_then(|tree| tree.height(parent)).and_then(|height| usize::try_from(height).ok());
+        match height.and_then(|height| self.setup.early_miners.get(height)) {
+            Some(miner) => node == *miner,
+            None => self.rng.chance(self.setup.mine_permille),
         }
     }
 
@@ -179,7 +188,7 @@ impl World {
 
     /// The publisher's node saw the closings of a majority.
     pub(super) fn collection_closed(&mut self, node: usize, task: TaskId, round: u32) {
-        if node + 1 != self.nodes.len() || Some(task) != self.work.task {
+        if node != self.setup.publisher_node() || Some(task) != self.work.task {
             return;
         }
         let Some(key) = self.work.key(round) else { return };
@@ -202,7 +211,7 @@ impl World {
 
     /// The publisher's node sends a key, if it is up.
     pub(super) fn release(&mut self, key: ShardKey, half: bool) {
-        let publisher = self.nodes.len() - 1;
+        let publisher = self.setup.publisher_node();
         if !self.nodes[publisher].is_up() {
             return;
         }

@@ -1,6 +1,8 @@
 //! Named scenarios.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use podl_consensus::types::Height;
 
 use super::rng::Rng;
 use super::setup::{Action, BlockRoute, Conduct, Links, Publisher, Reveal, Setup};
@@ -38,15 +40,21 @@ pub enum Scenario {
     CommitmentFlood,
     /// Five of seven vote for a block, two for its sibling, and one seat alone sees the child that carries the quorum.
     QuorumSeenByOne,
-    /// A seat enters by finality on one branch only, and the network is split.
+    /// A seat enters by finality on one branch only while the network is split, and a tolerated number of keys signs on
+    /// both sides: without the previous seat set both sides would finalise.
     SeatOnOneBranch,
+    /// For six heights every block is seen by a random part of the network, random producers omit votes, and the network
+    /// is cut and joined at random.
+    Tangle,
+    /// A tolerated number of seats runs twice, through partitions with one of the two on each side.
+    Twins,
     /// All of it at once.
     Chaos,
 }
 
 impl Scenario {
     /// All scenarios.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::CalmFiller,
         Self::CalmTask,
         Self::NoMiners,
@@ -63,6 +71,8 @@ impl Scenario {
         Self::CommitmentFlood,
         Self::QuorumSeenByOne,
         Self::SeatOnOneBranch,
+        Self::Tangle,
+        Self::Twins,
         Self::Chaos,
     ];
 }
@@ -114,6 +124,11 @@ pub fn setup(scenario: Scenario, seats: usize, seed: u64) -> Setup {
         }
         Scenario::QuorumSeenByOne => quorum_seen_by_one(&mut setup, &mut rng),
         Scenario::SeatOnOneBranch => seat_on_one_branch(&mut setup, &mut rng),
+        Scenario::Tangle => tangle(&mut setup, &mut rng),
+        Scenario::Twins => {
+            setup.twins = some_seats(&setup, &mut rng);
+            partitions(&mut setup, &mut rng);
+        }
         Scenario::Chaos => chaos(&mut setup, &mut rng),
     }
     setup.end_ms = setup.calm_from_ms + AFTERMATH_MS;
@@ -125,7 +140,7 @@ fn partitions(setup: &mut Setup, rng: &mut Rng) {
     for half in 0..2 {
         let from = (1 + 4 * half) * INTERVAL_MS + rng.below(INTERVAL_MS);
         let ways = rng.range(2, 3);
-        let groups = (0..setup.nodes).map(|_| u8::try_from(rng.below(ways)).unwrap_or(0)).collect();
+        let groups = (0..setup.all_nodes()).map(|_| u8::try_from(rng.below(ways)).unwrap_or(0)).collect();
         setup.plan.push((from, Action::Partition(groups)));
         let lasts = rng.range(INTERVAL_MS / 2, 5 * INTERVAL_MS / 2);
         setup.plan.push((from + lasts, Action::Heal));
@@ -135,7 +150,7 @@ fn partitions(setup: &mut Setup, rng: &mut Rng) {
 fn crashes(setup: &mut Setup, rng: &mut Rng) {
     setup.rounds = if rng.chance(500) { 60 } else { 0 };
     let end = setup.calm_from_ms;
-    for node in 0..setup.nodes {
+    for node in 0..setup.all_nodes() {
         let mut at = rng.range(5_000, end / 2);
         while at < end {
             setup.plan.push((at, Action::Crash(node)));
@@ -146,12 +161,19 @@ fn crashes(setup: &mut Setup, rng: &mut Rng) {
     }
 }
 
-/// As many nodes misbehave as are tolerated among the seats; which ones is drawn.
-fn misconduct(setup: &mut Setup, rng: &mut Rng, conduct: impl Fn(usize) -> Conduct) {
-    while setup.conduct.len() < setup.tolerated() {
-        let node = rng.index(setup.seats);
-        setup.conduct.insert(node, conduct(node));
+/// As many seats as are tolerated, drawn.
+fn some_seats(setup: &Setup, rng: &mut Rng) -> Vec<usize> {
+    let mut drawn = BTreeSet::new();
+    while drawn.len() < setup.tolerated() {
+        drawn.insert(rng.index(setup.seats));
     }
+    drawn.into_iter().collect()
+}
+
+/// A tolerated number of seats misbehaves.
+fn misconduct(setup: &mut Setup, rng: &mut Rng, conduct: impl Fn(usize) -> Conduct) {
+    let seats = some_seats(setup, rng);
+    setup.conduct.extend(seats.into_iter().map(|node| (node, conduct(node))));
 }
 
 /// Most miners show candidates in one of these ways, for good.
@@ -164,33 +186,70 @@ fn reveals(setup: &mut Setup, ways: &[Reveal]) {
     }
 }
 
+/// Heights 3 and 4: siblings B1, which most see, and B2, which a third sees; then a child of B1 that carries its quorum
+/// for one seat's eyes, and children for the others that carry no votes. A tolerated number of seats votes for nobody's
+/// eyes all the while, so that the one seat, bound by its higher justified height, is missed.
 fn quorum_seen_by_one(setup: &mut Setup, rng: &mut Rng) {
+    misconduct(setup, rng, |_| Conduct { withhold_votes: true, ..Conduct::HONEST });
     let until_ms = setup.calm_from_ms;
     let all: BTreeSet<usize> = (0..setup.nodes).collect();
     let few: BTreeSet<usize> = (0..setup.seats).rev().take(setup.tolerated()).collect();
     let most: BTreeSet<usize> = all.difference(&few).copied().collect();
-    let height = rng.range(2, 3);
     setup.mine_permille = 1000;
-    // Siblings B1 and B2; then a child of B1 that carries its quorum, for one seat's eyes, and others that carry none.
-    let siblings = BlockRoute { height, seen_by: vec![most, few], omit_but_first: false, until_ms };
-    let one = BTreeSet::from([rng.index(setup.seats)]);
+    let honest = (0..setup.seats).find(|seat| !setup.conduct.contains_key(seat)).unwrap_or(0);
+    let one = BTreeSet::from([honest]);
     let others: BTreeSet<usize> = all.difference(&one).copied().collect();
-    let seen_by = vec![one, others.clone(), others];
-    let children = BlockRoute { height: height + 1, seen_by, omit_but_first: true, until_ms };
-    setup.routes = vec![siblings, children];
+    setup.omit_at = BTreeMap::from([(4, others.clone()), (5, others.clone())]);
+    setup.routes = vec![
+        BlockRoute { height: 3, seen_by: vec![most, few], until_ms },
+        BlockRoute { height: 4, seen_by: vec![others.clone()], until_ms },
+        BlockRoute { height: 5, seen_by: vec![others], until_ms },
+    ];
 }
 
+fn tangle(setup: &mut Setup, rng: &mut Rng) {
+    if rng.chance(500) {
+        misconduct(setup, rng, |_| Conduct { withhold_votes: true, ..Conduct::HONEST });
+    } else {
+        setup.twins = some_seats(setup, rng);
+    }
+    setup.mine_permille = 700;
+    let until_ms = setup.calm_from_ms;
+    let nodes = setup.all_nodes();
+    let part = |rng: &mut Rng, permille: u32| (0..nodes).filter(|_| rng.chance(permille)).collect::<BTreeSet<usize>>();
+    for height in 2..8 {
+        let seen_by = (0..4).map(|_| part(rng, 600)).collect();
+        setup.routes.push(BlockRoute { height, seen_by, until_ms });
+        setup.omit_at.insert(height, part(rng, 400));
+    }
+    // In half of the runs the network is also cut anew every few seconds.
+    let mut at = rng.range(INTERVAL_MS, 2 * INTERVAL_MS);
+    while at < until_ms && rng.chance(950) && setup.seed % 2 == 0 {
+        let groups = (0..nodes).map(|_| u8::try_from(rng.below(3) / 2).unwrap_or(0)).collect();
+        setup.plan.push((at, Action::Partition(groups)));
+        at += rng.range(3_000, 15_000);
+    }
+    setup.plan.push((until_ms, Action::Heal));
+}
+
+/// One side carries the votes that make a winner a seat, the other leaves them out; from then on they are apart, with
+/// the twins on both sides, so that each side has a quorum of its own current seats.
 fn seat_on_one_branch(setup: &mut Setup, rng: &mut Rng) {
     setup.mine_permille = 1000;
-    // Nodes above W win heights 1 and 2 now and then; where one does, height 4 makes it a seat on the branch whose
-    // block carries the votes, and not on the other.
-    let (one, two): (BTreeSet<usize>, BTreeSet<usize>) = (0..setup.nodes).partition(|_| rng.chance(500));
-    let groups = (0..setup.nodes).map(|node| u8::from(two.contains(&node))).collect();
-    let height = rng.range(3, 5);
-    let until_ms = setup.calm_from_ms - INTERVAL_MS;
-    setup.routes = vec![BlockRoute { height, seen_by: vec![one, two], omit_but_first: true, until_ms }];
-    setup.plan.push((height * INTERVAL_MS + rng.below(INTERVAL_MS), Action::Partition(groups)));
-    setup.plan.push((until_ms, Action::Heal));
+    // Winners of the first heights become seats two heights later, in place of the oldest: 4 for 0, or 7 for 0 and,
+    // on one side only, 8 for 1.
+    let (height, left, twins) =
+        if setup.seats == 4 { (3, vec![0, 1, 2], vec![2]) } else { (4, vec![1, 2, 3, 4, 5], vec![4, 5]) };
+    setup.early_miners = (setup.seats..setup.seats + height - 2).collect();
+    setup.early_miners.push(setup.seats);
+    setup.twins = twins;
+    let groups = (0..setup.all_nodes()).map(|node| u8::from(!left.contains(&node))).collect();
+    let height = height as Height;
+    setup.omit_at.insert(height, left.iter().copied().collect());
+    let from = (height - 1) * INTERVAL_MS + rng.range(1_000, 6_000);
+    setup.plan.push((from, Action::Partition(groups)));
+    setup.calm_from_ms = from + rng.range(80_000, 120_000);
+    setup.plan.push((setup.calm_from_ms, Action::Heal));
 }
 
 fn chaos(setup: &mut Setup, rng: &mut Rng) {
@@ -208,6 +267,7 @@ fn chaos(setup: &mut Setup, rng: &mut Rng) {
             equivocate: rng.chance(600),
             reveal: ways[rng.index(ways.len())],
             flood: rng.chance(300),
+            twin: false,
         })
         .collect();
     misconduct(setup, rng, |node| draw[node]);

@@ -71,12 +71,20 @@ pub struct Conduct {
     pub reveal: Reveal,
     /// Signs commitments by the dozen that it never opens.
     pub flood: bool,
+    /// Shares its key with another node, each with a guard of its own: together they sign anything at all.
+    pub twin: bool,
 }
 
 impl Conduct {
     /// As the protocol asks.
-    pub const HONEST: Self =
-        Self { withhold_votes: false, omit_votes: false, equivocate: false, reveal: Reveal::Honest, flood: false };
+    pub const HONEST: Self = Self {
+        withhold_votes: false,
+        omit_votes: false,
+        equivocate: false,
+        reveal: Reveal::Honest,
+        flood: false,
+        twin: false,
+    };
 
     /// Whether the node breaks the rules that seats promise to keep, so that nothing is promised to it.
     pub fn is_faulty(&self) -> bool {
@@ -104,10 +112,9 @@ pub enum Action {
 pub struct BlockRoute {
     /// Height of the blocks.
     pub height: Height,
-    /// Who sees the first, second, ... block made at that height before `until_ms`; nobody sees further ones.
+    /// Who sees the first, second, ... block made at that height before `until_ms`; its producer always does. Further
+    /// ones are seen by those who see the last.
     pub seen_by: Vec<BTreeSet<usize>>,
-    /// All but the first omit votes.
-    pub omit_but_first: bool,
     /// Until when.
     pub until_ms: u64,
 }
@@ -127,12 +134,18 @@ pub struct Setup {
     pub links: Links,
     /// Rounds of the published task; 0 for filler only.
     pub rounds: u32,
-    /// Conduct of the publisher, which is the last node.
+    /// Conduct of the publisher, which is the last node but for twins.
     pub publisher: Publisher,
     /// In how many of a thousand intervals each node mines.
     pub mine_permille: u32,
     /// Nodes that misbehave.
     pub conduct: BTreeMap<usize, Conduct>,
+    /// Nodes that run twice: each entry adds a node, after all others, with the key of the one named. Both are faulty.
+    pub twins: Vec<usize>,
+    /// Who alone mines at the first heights.
+    pub early_miners: Vec<usize>,
+    /// Nodes that leave votes out of their blocks at a height, without being faulty otherwise.
+    pub omit_at: BTreeMap<Height, BTreeSet<usize>>,
     /// What happens when, in milliseconds.
     pub plan: Vec<(u64, Action)>,
     /// Fine control.
@@ -162,6 +175,9 @@ impl Setup {
             publisher: Publisher::Honest,
             mine_permille: 500,
             conduct: BTreeMap::new(),
+            twins: Vec::new(),
+            early_miners: Vec::new(),
+            omit_at: BTreeMap::new(),
             plan: Vec::new(),
             routes: Vec::new(),
             calm_from_ms: 0,
@@ -170,6 +186,21 @@ impl Setup {
             each_validates: false,
             strict_finality: false,
         }
+    }
+
+    /// Nodes in all, twins included.
+    pub fn all_nodes(&self) -> usize {
+        self.nodes + self.twins.len()
+    }
+
+    /// Whose key a node has.
+    pub fn key_number(&self, node: usize) -> usize {
+        node.checked_sub(self.nodes).and_then(|twin| self.twins.get(twin)).copied().unwrap_or(node)
+    }
+
+    /// The publisher.
+    pub fn publisher_node(&self) -> usize {
+        self.nodes - 1
     }
 
     /// Most seats that may misbehave without endangering anything: less than a third.

@@ -104,14 +104,16 @@ impl World {
         let validated = (!setup.each_validates).then(Validated::default);
         let node = |number: usize, rng: &mut Rng| {
             let clock = Clock { offset_ms: rng.below(1_000_000), rate_ppm: rng.range(999_500, 1_000_500) };
-            let conduct = setup.conduct.get(&number).copied().unwrap_or(Conduct::HONEST);
+            let key = setup.key_number(number);
+            let twin = key != number || setup.twins.contains(&number);
+            let conduct = Conduct { twin, ..setup.conduct.get(&key).copied().unwrap_or(Conduct::HONEST) };
             let ledger = Ledger::new(&spec, blobs.clone(), validated.clone());
-            Node::new(signing_key(number as u64), clock, conduct, ledger)
+            Node::new(signing_key(key as u64), clock, conduct, ledger)
         };
-        let nodes: Vec<Node> = (0..setup.nodes).map(|number| node(number, &mut rng)).collect();
+        let nodes: Vec<Node> = (0..setup.all_nodes()).map(|number| node(number, &mut rng)).collect();
         Self {
             chain: spec.genesis_hash(),
-            groups: vec![0; setup.nodes],
+            groups: vec![0; setup.all_nodes()],
             links: setup.links,
             monitor: Monitor::default(),
             hidden: BTreeMap::new(),
@@ -191,13 +193,8 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Partition(groups) => self.groups = groups,
-            Action::Heal => {
-                let before = std::mem::replace(&mut self.groups, vec![0; self.nodes.len()]);
-                for a in 0..self.nodes.len() {
-                    (0..a).filter(|b| before[a] != before[*b]).for_each(|b| self.meet(a, b));
-                }
-            }
+            Action::Partition(groups) => self.regroup(groups),
+            Action::Heal => self.regroup(vec![0; self.nodes.len()]),
             Action::Crash(node) => self.nodes[node].crash(),
             Action::Restart(node) if !self.nodes[node].is_up() => {
                 self.start_node(node);
@@ -205,6 +202,15 @@ impl World {
             }
             Action::Restart(_) => {}
             Action::Links(links) => self.links = links,
+        }
+    }
+
+    /// Cuts the network anew; nodes that find each other again exchange what they have.
+    fn regroup(&mut self, groups: Vec<u8>) {
+        let before = std::mem::replace(&mut self.groups, groups);
+        for a in 0..self.nodes.len() {
+            let met = |b: &usize| before[a] != before[*b] && self.groups[a] == self.groups[*b];
+            (0..a).filter(met).collect::<Vec<_>>().into_iter().for_each(|b| self.meet(a, b));
         }
     }
 
