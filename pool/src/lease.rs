@@ -119,7 +119,11 @@ impl LeaseBook {
 
     /// Removes and returns leases that take no shares any more.
     pub fn prune(&mut self, now_ms: u64, grace_ms: u64) -> Vec<Running> {
-        self.leases.extract_if(.., |_, l| !l.takes_shares(now_ms, grace_ms)).map(|(_, l)| l).collect()
+        let leases = std::mem::take(&mut self.leases);
+        let (kept, over): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            leases.into_iter().partition(|(_, l)| l.takes_shares(now_ms, grace_ms));
+        self.leases = kept;
+        over.into_values().collect()
     }
 
     /// Ends and returns the leases still worked on, because their interval is over.
@@ -178,7 +182,7 @@ mod tests {
         let lease = Lease {
             id: LeaseId(id),
             parent: Hash32::ZERO,
-            kind: LeaseKind::Explore { subspace, rung_images: 1, elites: vec![], taken: vec![] },
+            kind: LeaseKind::Explore { subspace: Box::new(subspace), rung_images: 1, elites: vec![], taken: vec![] },
             seed: 0,
             budget_macs: 1000,
             wall_ms: 4000,

@@ -126,7 +126,7 @@ pub enum LeaseKind {
     /// Try networks of a part of the space (paper: strong miners explore).
     Explore {
         /// The part.
-        subspace: Subspace,
+        subspace: Box<Subspace>,
         /// Training images for each candidate, so that candidates compare.
         rung_images: u32,
         /// Confirmed networks, best first: where to climb from if they lie in, or near, the part.

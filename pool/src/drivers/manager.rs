@@ -361,10 +361,10 @@ impl Shared {
         };
         let mut reply = None;
         self.event(&mut state, Event::Asked { miner, ask }, Some(&mut reply));
-        if let (Some((artefact, offset, bytes)), Some(Reply::Ack { .. })) = (chunk, &reply) {
-            if !self.take_chunk(&mut state, miner, artefact, offset, &bytes) {
-                return refused(Refusal::BadChunk);
-            }
+        if let (Some((artefact, offset, bytes)), Some(Reply::Ack { .. })) = (chunk, &reply)
+            && !self.take_chunk(&mut state, miner, artefact, offset, &bytes)
+        {
+            return refused(Refusal::BadChunk);
         }
         // The machine answers every request.
         reply.unwrap_or_else(|| refused(Refusal::Busy))

@@ -74,8 +74,7 @@ proptest! {
         let given: u128 = parts.iter().map(|p| u128::from(p.0)).sum();
         prop_assert_eq!(given, if sum == 0 { 0 } else { u128::from(total) });
         for (part, weight) in parts.iter().zip(&weights) {
-            if sum > 0 {
-                let floor = u128::from(total) * weight / sum;
+            if let Some(floor) = (u128::from(total) * weight).checked_div(sum) {
                 prop_assert!(u128::from(part.0) == floor || u128::from(part.0) == floor + 1);
             }
         }

@@ -117,7 +117,7 @@ impl Manager {
         let rank_images = search.plan.rank_images();
         let (space, scheme) = (&search.interval.workload.space, self.params.scheme);
         let boxes = search.boxes.get_or_insert_with(|| Halving::new(scheme.parts(space, strong, &mut self.rng), 1));
-        let (index, subspace) = boxes.next()?;
+        let (index, subspace) = boxes.lease_next()?;
         let memory = self.memories.current()?;
         let image_macs = memory
             .elites
@@ -133,6 +133,7 @@ impl Manager {
         let rung_images = rung.clamp(256, train_images.max(256));
         let elites = memory.elites.iter().take(ELITES).map(|e| e.base(rank_images)).collect();
         let taken = memory.taken.iter().copied().collect();
+        let subspace = Box::new(subspace);
         Some((LeaseKind::Explore { subspace, rung_images, elites, taken }, Some(index)))
     }
 }

@@ -116,7 +116,7 @@ impl Halving {
     }
 
     /// The active box with the fewest leases, the earliest of equals, and counts a lease on it.
-    pub fn next(&mut self) -> Option<(usize, Subspace)> {
+    pub fn lease_next(&mut self) -> Option<(usize, Subspace)> {
         let index = *self.active.iter().min_by_key(|&&i| (self.boxes.get(i).map_or(u32::MAX, |b| b.leases), i))?;
         let record = self.boxes.get_mut(index)?;
         record.leases = record.leases.saturating_add(1);

@@ -157,12 +157,12 @@ fn halving_keeps_the_best_boxes_and_releases_unfinished_ones() {
     let mut halving = Halving::new(parts, 1);
     let mut leased = Vec::new();
     for _ in 0..9 {
-        leased.push(halving.next().unwrap().0);
+        leased.push(halving.lease_next().unwrap().0);
     }
     leased.sort_unstable();
     assert_eq!(leased, (0..9).collect::<Vec<_>>(), "every box once before any twice");
     halving.hand_back(4);
-    assert_eq!(halving.next().unwrap().0, 4);
+    assert_eq!(halving.lease_next().unwrap().0, 4);
     for (i, count) in [10, 80, 30, 20, 70, 15, 60, 12].into_iter().enumerate() {
         assert!(!halving.note(i, count));
     }
