@@ -34,10 +34,13 @@ pub struct Limits {
     pub connections_per_ip: u32,
     /// Peers to look for through the routing table while there are fewer.
     pub peer_target: usize,
-    /// Gossiped messages a second that one peer may send in the long run.
+    /// Gossiped messages a second that are taken from one peer in the long run; more are dropped.
     pub gossip_per_s: u32,
-    /// Gossiped messages that one peer may send at once: an interval's votes and commitments come in bursts.
+    /// Gossiped messages that are taken from one peer at once: an interval's votes and commitments come in bursts.
     pub gossip_burst: u32,
+    /// Beyond this many times a rate, of gossip or of requests, a peer is punished and not only ignored. Far more than one:
+    /// an honest node passes on what several floods pour into it, each within its rate.
+    pub flood_factor: u32,
     /// Bytes of gossip and requests that wait for the application; more are dropped, the first to lose are new ones.
     pub waiting_bytes: usize,
     /// How long a peer that misbehaved stays banned.
@@ -56,6 +59,7 @@ impl Default for Limits {
             peer_target: 8,
             gossip_per_s: 200,
             gossip_burst: 2_000,
+            flood_factor: 10,
             waiting_bytes: 32 << 20,
             ban_for: Duration::from_secs(600),
             identify_within: Duration::from_secs(10),

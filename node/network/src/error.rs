@@ -186,14 +186,6 @@ pub enum FetchError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] BlobError),
-    /// Another fetch of the same blob failed.
-    #[error("the fetch of blob {root} that was under way failed: {reason}")]
-    Other {
-        /// Which blob.
-        root: String,
-        /// Why.
-        reason: String,
-    },
     /// The network was shut down.
     #[error("the network is shut down")]
     Closed,

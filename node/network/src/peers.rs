@@ -69,6 +69,48 @@ pub(crate) struct Link {
     pub(crate) failed_pings: u32,
 }
 
+/// What to do with one more message of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Take it.
+    Take,
+    /// Drop it without blame.
+    Drop,
+    /// Drop it and count it against the peer.
+    Flood,
+}
+
+/// A rate beyond which is dropped, and a much higher one beyond which is punished.
+#[derive(Clone, Debug)]
+struct Allowance {
+    taken: Bucket,
+    tolerated: Bucket,
+}
+
+/// Messages a second, at once, and how many times that is tolerated.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    per_s: u32,
+    burst: u32,
+    factor: u32,
+}
+
+impl Allowance {
+    fn new(rate: Rate, now: Instant) -> Self {
+        let (per_s, burst, factor) = (u64::from(rate.per_s), u64::from(rate.burst), u64::from(rate.factor.max(1)));
+        Self { taken: Bucket::new(per_s, burst, now), tolerated: Bucket::new(per_s * factor, burst * factor, now) }
+    }
+
+    fn admit(&mut self, now: Instant) -> Admission {
+        let tolerated = self.tolerated.take(1, now).is_ok();
+        match self.taken.take(1, now) {
+            Ok(()) => Admission::Take,
+            Err(_) if tolerated => Admission::Drop,
+            Err(_) => Admission::Flood,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) links: Vec<Link>,
@@ -76,25 +118,26 @@ pub(crate) struct Peer {
     pub(crate) confirmed: bool,
     points: u32,
     points_at: Instant,
-    gossip: Bucket,
-    requests: [Bucket; Protocol::ALL.len()],
+    gossip: Allowance,
+    requests: [Allowance; Protocol::ALL.len()],
 }
 
 /// All peers, connected or remembered.
 #[derive(Debug)]
 pub(crate) struct PeerBook {
     peers: BTreeMap<PeerId, Peer>,
-    gossip: (u64, u64),
-    requests: [(u64, u64); Protocol::ALL.len()],
+    gossip: Rate,
+    requests: [Rate; Protocol::ALL.len()],
 }
 
 impl PeerBook {
     pub(crate) fn new(config: &NetworkConfig) -> Self {
+        let factor = config.limits.flood_factor;
         let requests = Protocol::ALL.map(|protocol| {
             let limits = config.limits_of(protocol);
-            (u64::from(limits.requests_per_s), u64::from(limits.requests_burst))
+            Rate { per_s: limits.requests_per_s, burst: limits.requests_burst, factor }
         });
-        let gossip = (u64::from(config.limits.gossip_per_s), u64::from(config.limits.gossip_burst));
+        let gossip = Rate { per_s: config.limits.gossip_per_s, burst: config.limits.gossip_burst, factor };
         Self { peers: BTreeMap::new(), gossip, requests }
     }
 
@@ -157,13 +200,13 @@ impl PeerBook {
     }
 
     /// Whether one more gossiped message is within the peer's rate.
-    pub(crate) fn admit_gossip(&mut self, peer: PeerId, now: Instant) -> bool {
-        self.entry(peer).gossip.take(1, now).is_ok()
+    pub(crate) fn admit_gossip(&mut self, peer: PeerId, now: Instant) -> Admission {
+        self.entry(peer).gossip.admit(now)
     }
 
     /// Whether one more request is within the peer's rate.
-    pub(crate) fn admit_request(&mut self, peer: PeerId, protocol: Protocol, now: Instant) -> bool {
-        self.entry(peer).requests[protocol as usize].take(1, now).is_ok()
+    pub(crate) fn admit_request(&mut self, peer: PeerId, protocol: Protocol, now: Instant) -> Admission {
+        self.entry(peer).requests[protocol as usize].admit(now)
     }
 
     fn entry(&mut self, peer: PeerId) -> &mut Peer {
@@ -182,8 +225,8 @@ impl PeerBook {
                 confirmed: false,
                 points: 0,
                 points_at: now,
-                gossip: Bucket::new(gossip.0, gossip.1, now),
-                requests: requests.map(|(per_s, burst)| Bucket::new(per_s, burst, now)),
+                gossip: Allowance::new(gossip, now),
+                requests: requests.map(|rate| Allowance::new(rate, now)),
             }
         })
     }
@@ -230,6 +273,17 @@ mod tests {
         }
         assert_eq!(book.peers.len(), MAX_REMEMBERED);
         assert_eq!(book.points(&peer, now), 50, "whoever did least is forgotten first");
+    }
+
+    #[test]
+    fn beyond_its_rate_a_peer_is_ignored_and_far_beyond_it_punished() {
+        let now = Instant::now();
+        let mut allowance = Allowance::new(Rate { per_s: 1, burst: 3, factor: 2 }, now);
+        let mut admitted = |seconds: u64| allowance.admit(now + Duration::from_secs(seconds));
+        let first: Vec<Admission> = (0..7).map(|_| admitted(0)).collect();
+        let expected = [[Admission::Take; 3], [Admission::Drop; 3]].concat();
+        assert_eq!((&first[..6], first[6]), (expected.as_slice(), Admission::Flood));
+        assert_eq!([admitted(1), admitted(1), admitted(1)], [Admission::Take, Admission::Drop, Admission::Flood]);
     }
 
     #[test]

@@ -42,9 +42,9 @@ pub struct ProtocolLimits {
     pub timeout: Duration,
     /// Requests of both directions under way on one connection at most; more are refused.
     pub streams: usize,
-    /// Requests a second that one peer may send in the long run.
+    /// Requests a second that are taken from one peer in the long run; more are refused.
     pub requests_per_s: u32,
-    /// Requests that one peer may send at once.
+    /// Requests that are taken from one peer at once.
     pub requests_burst: u32,
 }
 
@@ -55,8 +55,8 @@ impl Default for ProtocolLimits {
             response_bytes: 4 << 20,
             timeout: Duration::from_secs(20),
             streams: 32,
-            requests_per_s: 20,
-            requests_burst: 100,
+            requests_per_s: 50,
+            requests_burst: 250,
         }
     }
 }

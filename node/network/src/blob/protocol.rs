@@ -15,7 +15,7 @@ pub(crate) const LIMITS: ProtocolLimits = ProtocolLimits {
     timeout: Duration::from_secs(30),
     streams: 32,
     requests_per_s: 2_000,
-    requests_burst: 8_000,
+    requests_burst: 4_000,
 };
 const _: () = assert!(MAX_BLOB_BYTES / PIECE_BYTES / 8 < PIECE_BYTES);
 

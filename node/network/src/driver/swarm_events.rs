@@ -12,7 +12,7 @@ use crate::error::{DialError, RequestError};
 use crate::event::{GossipMessage, InboundRequest, NetworkEvent, ReplyHandle};
 use crate::gate::counted_ip;
 use crate::gossip::GossipId;
-use crate::peers::{Link, Misbehaviour};
+use crate::peers::{Admission, Link, Misbehaviour};
 use crate::protocol::{self, Protocol, RequestBytes};
 use crate::swarm::{BehaviourEvent, protocol_version};
 
@@ -133,9 +133,10 @@ impl Driver {
                 let Some(id) = GossipId::from_message_id(&message_id) else { return };
                 let topic = self.topics.name(&message.topic).map(String::from);
                 let Some(topic) = topic else { return self.settle(id, peer, MessageAcceptance::Ignore) };
-                if !self.book.admit_gossip(peer, Instant::now()) {
+                let admission = self.book.admit_gossip(peer, Instant::now());
+                if admission != Admission::Take {
                     self.settle(id, peer, MessageAcceptance::Ignore);
-                    return self.penalise(peer, Misbehaviour::Flood, "gossip beyond its rate");
+                    return self.beyond_rate(peer, admission, "gossip");
                 }
                 if !self.outbox.has_room(&peer, message.data.len()) {
                     tracing::debug!(%peer, topic, "message dropped: too many wait");
@@ -185,8 +186,9 @@ impl Driver {
     fn on_request(&mut self, request: InboundRequest) {
         let (peer, protocol, length) = (request.peer, request.protocol, request.bytes.len());
         self.confirm(peer);
-        if !self.book.admit_request(peer, protocol, Instant::now()) {
-            return self.penalise(peer, Misbehaviour::Flood, "requests beyond its rate");
+        let admission = self.book.admit_request(peer, protocol, Instant::now());
+        if admission != Admission::Take {
+            return self.beyond_rate(peer, admission, protocol.name());
         }
         match &self.blob_requests {
             Some(server) if protocol == Protocol::Blob => server.take(request),
@@ -195,6 +197,12 @@ impl Driver {
             }
             // Dropping the request refuses it.
             _ => tracing::debug!(%peer, ?protocol, "request refused: too many wait"),
+        }
+    }
+
+    fn beyond_rate(&mut self, peer: PeerId, admission: Admission, what: &str) {
+        if admission == Admission::Flood {
+            self.penalise(peer, Misbehaviour::Flood, &format!("{what} far beyond its rate"));
         }
     }
 

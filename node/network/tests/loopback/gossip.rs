@@ -114,6 +114,7 @@ async fn a_flood_is_dropped_and_its_source_banned() {
     let a = start(a).await;
     b.limits.gossip_per_s = 10;
     b.limits.gossip_burst = 100;
+    b.limits.flood_factor = 2;
     let mut b = start(b).await;
     b.handle.dial(a.tcp()).await.unwrap();
     b.settle(1).await;

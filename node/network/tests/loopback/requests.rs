@@ -107,6 +107,7 @@ async fn a_flood_of_requests_bans_its_sender_and_others_are_served() {
     let mut strict = config(CHAIN);
     strict.sync.requests_per_s = 5;
     strict.sync.requests_burst = 20;
+    strict.limits.flood_factor = 2;
     let strict = start(strict).await;
     let (flooder, honest) = (node(&[]).await, node(&[]).await);
     flooder.handle.dial(strict.tcp()).await.unwrap();
