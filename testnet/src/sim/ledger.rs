@@ -61,6 +61,7 @@ impl Ledger {
     ///
     /// # Panics
     /// When the chain lost the state of its final block.
+    #[allow(clippy::type_complexity, reason = "root, its meta, and the blocks above: read once, right here")]
     pub fn reload(&self) -> (Checkpoint, Arc<Meta>, Vec<(Arc<Block>, Arc<Meta>)>) {
         let root = self.chain.finalised();
         let meta = self.chain.meta(&root.block).expect("the final block's state").clone();

@@ -224,7 +224,7 @@ fn tangle(setup: &mut Setup, rng: &mut Rng) {
     }
     // In half of the runs the network is also cut anew every few seconds.
     let mut at = rng.range(INTERVAL_MS, 2 * INTERVAL_MS);
-    while at < until_ms && rng.chance(950) && setup.seed % 2 == 0 {
+    while at < until_ms && rng.chance(950) && setup.seed.is_multiple_of(2) {
         let groups = (0..nodes).map(|_| u8::try_from(rng.below(3) / 2).unwrap_or(0)).collect();
         setup.plan.push((at, Action::Partition(groups)));
         at += rng.range(3_000, 15_000);
