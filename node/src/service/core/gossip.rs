@@ -55,7 +55,7 @@ impl Core {
             }
             None => (Verdict::Ignore, None),
         };
-        if let Err(error) = self.network.report(message.id.clone(), message.peer, verdict) {
+        if let Err(error) = self.network.report(message.id, message.peer, verdict) {
             tracing::debug!(%error, "no verdict given");
         }
         match event {
