@@ -1,5 +1,7 @@
 //! All changes of one step, written as one.
 
+use std::collections::BTreeSet;
+
 use podl_consensus::codec;
 use podl_consensus::state::{Checkpoint, StateDelta};
 use podl_consensus::types::{Block, BlockHash};
@@ -16,6 +18,10 @@ use crate::history::history_of;
 pub struct Batch<'db> {
     database: &'db Database,
     inner: WriteBatch,
+    /// Blocks stored in this batch.
+    inserted: BTreeSet<BlockHash>,
+    /// Last block made final in this batch.
+    finalised: Option<Checkpoint>,
 }
 
 impl std::fmt::Debug for Batch<'_> {
@@ -44,7 +50,7 @@ pub(crate) fn fold(database: &Database, batch: &mut WriteBatch, delta: &StateDel
 
 impl<'db> Batch<'db> {
     pub(crate) fn new(database: &'db Database) -> Self {
-        Self { database, inner: WriteBatch::default() }
+        Self { database, inner: WriteBatch::default(), inserted: BTreeSet::new(), finalised: None }
     }
 
     pub(crate) fn into_inner(self) -> WriteBatch {
@@ -66,6 +72,7 @@ impl<'db> Batch<'db> {
     /// # Errors
     /// [`StorageError::Damaged`] when a column family is gone (so for all methods here).
     pub fn insert_block(&mut self, hash: &BlockHash, block: &Block, delta: &StateDelta) -> Result<(), StorageError> {
+        self.inserted.insert(*hash);
         self.put(columns::BLOCKS, hash.as_bytes(), &codec::encode(block))?;
         self.put(columns::PENDING, hash.as_bytes(), &codec::encode(delta))
     }
@@ -73,14 +80,37 @@ impl<'db> Batch<'db> {
     /// Makes a stored block final: folds its delta, indexes its transactions, moves the final mark.
     ///
     /// # Errors
-    /// [`StorageError::Damaged`].
+    /// [`StorageError::Order`] when it is not the child of the last final block, was never stored, or comes with another
+    /// block's delta: folding it would leave a state that belongs to no block.
     pub fn finalise(&mut self, hash: &BlockHash, block: &Block, delta: &StateDelta) -> Result<(), StorageError> {
+        self.check_order(hash, block, delta)?;
+        self.finalised = Some(Checkpoint { height: block.height(), block: *hash });
         fold(self.database, &mut self.inner, delta)?;
         self.delete(columns::PENDING, hash.as_bytes())?;
         let height = block.height();
         self.put(columns::HEIGHTS, &height_key(height), hash.as_bytes())?;
         self.put(columns::META, META_FINAL, &codec::encode(&Checkpoint { height, block: *hash }))?;
         self.index(hash, block)
+    }
+
+    fn check_order(&self, hash: &BlockHash, block: &Block, delta: &StateDelta) -> Result<(), StorageError> {
+        let last = match self.finalised {
+            Some(last) => last,
+            None => self.database.finalised()?,
+        };
+        let (height, parent) = (block.height(), block.header.message.parent);
+        let wrong = |what: String| Err(StorageError::Order(what));
+        if Some(height) != last.height.checked_add(1) {
+            return wrong(format!("a block of height {height} made final after height {}", last.height));
+        }
+        if parent != last.block {
+            return wrong(format!("a block with parent {parent} made final after {}", last.block));
+        }
+        if delta.height != height {
+            return wrong(format!("the delta of height {} for a block of height {height}", delta.height));
+        }
+        let stored = self.inserted.contains(hash) || self.database.row(columns::PENDING, hash.as_bytes())?.is_some();
+        if stored { Ok(()) } else { wrong(format!("block {hash} made final, but it is not stored")) }
     }
 
     fn index(&mut self, hash: &BlockHash, block: &Block) -> Result<(), StorageError> {

@@ -193,3 +193,63 @@ impl StateStore for Database {
         self.row(columns::NODES, key).map_err(|e| StoreError(e.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> ChainSpec {
+        ChainSpec::load("dev").unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Opens again after one meta row was changed.
+    fn reopen_with(key: &[u8], row: &[u8]) -> StorageError {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(dir.path(), &spec()).unwrap().database;
+        let mut batch = rocksdb::WriteBatch::default();
+        batch.put_cf(database.column(columns::META).unwrap(), key, row);
+        database.write(batch).unwrap();
+        drop(database);
+        Database::open(dir.path(), &spec()).unwrap_err()
+    }
+
+    #[test]
+    fn a_newer_format_and_damaged_rows_are_said_in_words() {
+        let newer = reopen_with(META_SCHEMA, &(SCHEMA + 1).to_be_bytes());
+        assert!(matches!(newer, StorageError::NewerSchema { got, expected, .. } if got == expected + 1), "{newer}");
+        assert!(newer.to_string().contains("update podl"));
+        for (key, row) in [(META_SCHEMA, &b"x"[..]), (META_GENESIS, b"short")] {
+            let damaged = reopen_with(key, row);
+            assert!(matches!(damaged, StorageError::Damaged { .. }), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn damage_inside_a_table_is_named_and_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(dir.path(), &spec()).unwrap().database;
+        for name in columns::ALL {
+            database.db.flush_cf(database.column(name).unwrap()).unwrap();
+        }
+        drop(database);
+        let mut damaged = 0;
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "sst") {
+                let mut bytes = std::fs::read(&path).unwrap();
+                bytes[20] ^= 0x55;
+                std::fs::write(&path, bytes).unwrap();
+                damaged += 1;
+            }
+        }
+        assert!(damaged > 0);
+        let read = || -> Result<(), StorageError> {
+            let database = Database::open(dir.path(), &spec())?.database;
+            database.recover()?;
+            database.state_values(&[]).map(drop)
+        };
+        let error = read().unwrap_err();
+        assert!(matches!(error, StorageError::Damaged { .. } | StorageError::Rocks(_)), "{error}");
+        assert!(error.to_string().contains("database"), "{error}");
+    }
+}

@@ -1,57 +1,18 @@
 //! The database as the node uses it, and what it says when something is wrong.
 
+mod blocks;
+
 use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
-use podl_chain_spec::{AccountId, Amount, ChainSpec, Hash32};
-use podl_consensus::signed::{Signed, account_of};
-use podl_consensus::state::{Checkpoint, StateDelta, StateKey, StateStore, genesis_checkpoint};
-use podl_consensus::types::{Block, Body, Header, Outcome, OutcomeKind, Payment, Transaction, TransactionKind};
+use blocks::{checkpoint, delta, key, spec};
+use podl_chain_spec::{AccountId, ChainSpec, Hash32};
+use podl_consensus::signed::account_of;
+use podl_consensus::state::{Checkpoint, StateKey, StateStore, genesis_checkpoint};
+use podl_consensus::types::Block;
 use podl_storage::{Aux, Database, HistoryKind, StorageError};
 
-fn spec() -> ChainSpec {
-    ChainSpec::load("dev").unwrap()
-}
-
-fn key(n: u8) -> SigningKey {
-    SigningKey::from_bytes(&[n; 32])
-}
-
-/// A block with one transfer; storage does not judge validity.
 fn block(parent: Checkpoint, salt: u8) -> Block {
-    let chain = spec().genesis_hash();
-    let kind = TransactionKind::Transfer(Payment { to: AccountId([salt; 32]), amount: Amount(7) });
-    let sent = Transaction { sender: account_of(&key(1)), nonce: parent.height, fee: Amount(1), kind };
-    let body = Body {
-        votes: vec![],
-        certificate: None,
-        outcome: Outcome::Idle { key: None },
-        transactions: vec![Signed::new(sent, &chain, &key(1))],
-    };
-    let header = Header {
-        chain,
-        height: parent.height + 1,
-        parent: parent.block,
-        time_ms: u64::from(salt),
-        kind: OutcomeKind::Idle,
-        view: 0,
-        task: Hash32::ZERO,
-        round: 0,
-        producer: account_of(&key(2)),
-        body_root: body.root(),
-        state_root: Hash32::ZERO,
-    };
-    Block { header: Signed::new(header, &chain, &key(2)), body }
-}
-
-fn delta(height: u64) -> StateDelta {
-    let mut delta = StateDelta { height, root: Hash32([9; 32]), ..StateDelta::default() };
-    delta.values.insert(b"value".to_vec(), Some(height.to_be_bytes().to_vec()));
-    delta.values.insert(format!("old {}", height - 1).into_bytes(), None);
-    delta.values.insert(format!("old {height}").into_bytes(), Some(vec![1]));
-    delta.nodes.insert(height.to_be_bytes().to_vec(), vec![2]);
-    delta.stale.push((height - 1).to_be_bytes().to_vec());
-    delta
+    blocks::block(&spec().genesis_hash(), parent, salt)
 }
 
 #[test]
@@ -146,4 +107,66 @@ fn a_folder_that_cannot_be_made_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = Database::open(&file.path().join("db"), &spec()).unwrap_err();
     assert!(matches!(error, StorageError::Folder { .. }), "{error}");
+}
+
+#[test]
+fn blocks_become_final_in_order_and_only_once_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(dir.path(), &spec()).unwrap().database;
+    let genesis = genesis_checkpoint(&spec());
+    let (first, rival) = (block(genesis, 1), block(genesis, 2));
+    let second = block(checkpoint(&first), 3);
+    let refused = |wanted: &[(&Block, u64)], stored: &[&Block]| {
+        let mut batch = db.batch();
+        for b in stored {
+            batch.insert_block(&b.hash(), b, &delta(b.height())).unwrap();
+        }
+        let error = wanted.iter().find_map(|(b, height)| batch.finalise(&b.hash(), b, &delta(*height)).err());
+        assert!(matches!(&error, Some(StorageError::Order(_))), "{error:?}");
+        error.unwrap().to_string()
+    };
+    assert!(refused(&[(&first, 1)], &[]).contains("not stored"));
+    assert!(refused(&[(&second, 2)], &[&first, &second]).contains("height"));
+    assert!(refused(&[(&first, 2)], &[&first]).contains("delta"));
+    assert!(refused(&[(&rival, 1), (&second, 2)], &[&rival, &second]).contains("parent"));
+    assert!(refused(&[(&first, 1), (&first, 1)], &[&first]).contains("height"));
+    assert_eq!(db.recover().unwrap().finalised, genesis, "nothing was committed");
+    // Stored, and made final with its parent, in one batch.
+    let mut batch = db.batch();
+    for b in [&first, &second] {
+        batch.insert_block(&b.hash(), b, &delta(b.height())).unwrap();
+    }
+    for b in [&first, &second] {
+        batch.finalise(&b.hash(), b, &delta(b.height())).unwrap();
+    }
+    db.commit(batch).unwrap();
+    assert_eq!(db.finalised().unwrap(), checkpoint(&second));
+    assert_eq!(db.final_hash(1).unwrap(), Some(first.hash()));
+    assert_eq!(db.transaction(&Hash32([1; 32])).unwrap(), None);
+}
+
+#[test]
+fn growth_of_a_block_on_disk_is_bounded() {
+    // 500 blocks with one transfer each: what the indexes cost besides block and delta.
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(dir.path(), &spec()).unwrap().database;
+    let mut tip = genesis_checkpoint(&spec());
+    let began = std::time::Instant::now();
+    let mut logical = 0;
+    for _ in 0..500 {
+        let b = block(tip, 1);
+        tip = checkpoint(&b);
+        let d = delta(tip.height);
+        logical += podl_consensus::codec::encode(&b).len() + 2 * podl_consensus::codec::encode(&d).len();
+        let mut batch = db.batch();
+        batch.insert_block(&b.hash(), &b, &d).unwrap();
+        batch.finalise(&b.hash(), &b, &d).unwrap();
+        db.commit(batch).unwrap();
+    }
+    let each_us = began.elapsed().as_micros() / 500;
+    drop(db);
+    let files = std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().metadata().unwrap().len());
+    let held: u64 = files.sum();
+    eprintln!("{held} bytes on disk for {logical} of blocks and deltas; {each_us} us a block, made and written");
+    assert!(held < 4 * logical as u64 + (4 << 20), "{held} bytes on disk for {logical}; {each_us} us a block");
 }
