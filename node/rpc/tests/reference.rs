@@ -224,7 +224,7 @@ fn introduction() -> String {
 /// Calls the method as documented and renders it.
 async fn render(method: &Method, client: &jsonrpsee::http_client::HttpClient) -> String {
     let mut params = ObjectParams::new();
-    method.params.iter().for_each(|(name, value)| params.insert(*name, value).unwrap());
+    method.params.iter().for_each(|(name, value)| params.insert(name, value).unwrap());
     let result: Value = client.request(method.name, params).await.unwrap_or_else(|e| panic!("{}: {e}", method.name));
     let names: Vec<&str> = method.params.iter().map(|(name, _)| *name).collect();
     let mut text = format!("\n### {}({})\n\n{}\n", method.name, names.join(", "), method.text);
