@@ -52,6 +52,11 @@ fn partitions_that_heal() {
 }
 
 #[test]
+fn halves_that_meet_again() {
+    check(Scenario::Halves);
+}
+
+#[test]
 fn crashes_with_the_restored_guard() {
     check(Scenario::Crashes);
 }
@@ -106,6 +111,16 @@ fn a_quorum_that_one_seat_alone_sees_deadlocks_nobody() {
 #[test]
 fn a_seat_that_enters_on_one_branch_only_splits_nobody() {
     check(Scenario::SeatOnOneBranch);
+}
+
+#[test]
+fn tangled_visibility() {
+    check(Scenario::Tangle);
+}
+
+#[test]
+fn seats_that_run_twice() {
+    check(Scenario::Twins);
 }
 
 #[test]

@@ -93,6 +93,10 @@ impl IntervalMachine {
         if round.has_majority() {
             round.timeline.majority.get_or_insert(now);
         }
+        let voted = self.votes.seats_at_or_above(round.context.height, &round.context.seats);
+        if 3 * voted > round.context.seats.len() {
+            round.timeline.pulled.get_or_insert(now);
+        }
         let due = round.timeline.close_due(&self.phases).is_some_and(|due| due <= now);
         if round.timeline.closed.is_none() && (due || round.timeline.majority.is_some() || round.key_seen) {
             round.timeline.closed = Some(now);

@@ -13,6 +13,9 @@ pub(super) struct Timeline {
     pub majority: Option<u64>,
     /// K: those and, but for filler, the key.
     pub opened: Option<u64>,
+    /// Votes of more than a third of the seats at the interval's height or above are known: an honest seat among them
+    /// found that it was time.
+    pub pulled: Option<u64>,
     /// X: the fallback began. Once begun it stays, though candidates that arrive later are still preferred.
     pub fallback: Option<u64>,
 }
@@ -49,6 +52,11 @@ impl Timeline {
         Some(self.vote_due(phases)? + phases.view_ms / 2)
     }
 
+    /// When a seat that others left behind votes as they did.
+    pub fn pull_due(&self, phases: &Phases) -> Option<u64> {
+        Some(self.pulled? + phases.view_ms)
+    }
+
     /// When view `view` of the fallback begins.
     pub fn view_due(&self, phases: &Phases, view: u32) -> Option<u64> {
         Some(self.fallback?.saturating_add(phases.view_ms.saturating_mul(view.into())))
@@ -79,6 +87,7 @@ impl Timeline {
             self.vote_due(phases),
             self.doubt_due(phases),
             self.void_due(phases),
+            self.pull_due(phases),
         ]
         .into_iter()
         .flatten()

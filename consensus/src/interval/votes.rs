@@ -110,6 +110,13 @@ impl VotePool {
         is_quorum(meta, height, &voters)
     }
 
+    /// How many of these seats voted at a height or above, for whatever block.
+    pub fn seats_at_or_above(&self, height: Height, seats: &[AccountId]) -> usize {
+        let voted =
+            |seat: &&AccountId| self.votes.get(seat).is_some_and(|heights| heights.range(height..).next().is_some());
+        seats.iter().filter(voted).count()
+    }
+
     /// Whether any vote names the block, known or not.
     pub fn names(&self, height: Height, block: &BlockHash) -> bool {
         self.at(height).any(|vote| vote.message.block == *block)

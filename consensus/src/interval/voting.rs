@@ -1,5 +1,7 @@
 //! Which block a seat votes for, and when.
 
+use std::cmp::Reverse;
+
 use super::IntervalMachine;
 use super::event::Effect;
 use super::round::Round;
@@ -83,8 +85,31 @@ impl IntervalMachine {
         let backed = children.iter().filter(|block| self.is_backed(&block.hash)).min_by_key(|block| block.rank);
         backed
             .copied()
+            .or_else(|| self.choose_pulled(now, round, &children))
             .or_else(|| self.choose_scored(now, round, &children))
             .or_else(|| self.choose_in_turn(now, round, &children))
+    }
+
+    /// The block that most others voted for.
+    fn most_voted<'a>(&self, blocks: impl Iterator<Item = &'a TreeBlock>) -> Option<&'a TreeBlock> {
+        let voted = blocks.map(|block| (self.votes.on(&self.tree, &block.hash).len(), block));
+        let voted = voted.filter(|(votes, _)| *votes > 0);
+        voted.max_by_key(|(votes, block)| (*votes, Reverse(block.rank))).map(|(_, block)| block)
+    }
+
+    /// What others voted for, a view after more than a third of the seats did so: without it groups of seats without a
+    /// majority can stay an interval apart for good, each on its own clock (docs/adr/0012).
+    fn choose_pulled<'a>(&self, now: u64, round: &Round, children: &[&'a TreeBlock]) -> Option<&'a TreeBlock> {
+        round.timeline.pull_due(&self.phases).filter(|due| *due <= now)?;
+        let no_void = self.shuns_void(now, round);
+        let open = children.iter().copied().filter(|block| !no_void || block.kind != OutcomeKind::Void);
+        self.most_voted(open)
+    }
+
+    /// Who holds the key knows that the publisher released it, and calls the round void only as a last resort.
+    fn shuns_void(&self, now: u64, round: &Round) -> bool {
+        let due = round.timeline.void_due(&self.phases).is_some_and(|due| due <= now);
+        self.key_of(round).is_some() && !due
     }
 
     /// The best candidate that came in time; in doubt the one that most others voted for; in fallback any.
@@ -94,16 +119,11 @@ impl IntervalMachine {
             return None;
         }
         let scored = || children.iter().copied().filter(|block| block.rank.is_scored());
-        let votes = |block: &TreeBlock| self.votes.on(&self.tree, &block.hash).len();
-        let followed = || {
-            let voted = scored().map(|block| (votes(block), block)).filter(|(votes, _)| *votes > 0);
-            voted.max_by_key(|(votes, block)| (*votes, std::cmp::Reverse(block.rank))).map(|(_, block)| block)
-        };
         let best = || {
             let open = scored().filter(|block| in_fallback || self.in_time(round, &block.hash));
             open.min_by_key(|block| block.rank)
         };
-        self.is_in_doubt(round).then(followed).flatten().or_else(best)
+        self.is_in_doubt(round).then(|| self.most_voted(scored())).flatten().or_else(best)
     }
 
     /// The fallback block of the lowest view whose turn has come on the node's own clock.
@@ -116,9 +136,7 @@ impl IntervalMachine {
             let blocks = in_turn().filter(|block| void || block.kind != OutcomeKind::Void);
             blocks.min_by_key(|block| (block.view, block.rank))
         };
-        // Who holds the key knows that the publisher released it, and calls the round void only as a last resort.
-        let holds_key = self.key_of(round).is_some();
-        let void_due = round.timeline.void_due(&self.phases).is_some_and(|due| due <= now);
-        lowest(!holds_key).or_else(|| void_due.then(|| lowest(true)).flatten())
+        let void_too = (!self.shuns_void(now, round)).then(|| lowest(true)).flatten();
+        if self.key_of(round).is_some() { lowest(false).or(void_too) } else { void_too }
     }
 }

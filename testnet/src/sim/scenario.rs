@@ -20,6 +20,8 @@ pub enum Scenario {
     BadLinks,
     /// The network splits twice, at random, and heals.
     Partitions,
+    /// The network is cut in halves, of the seats too, for several intervals.
+    Halves,
     /// Nodes die and start again, over and over.
     Crashes,
     /// A tolerated number of seats withholds its votes.
@@ -54,12 +56,13 @@ pub enum Scenario {
 
 impl Scenario {
     /// All scenarios.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::CalmFiller,
         Self::CalmTask,
         Self::NoMiners,
         Self::BadLinks,
         Self::Partitions,
+        Self::Halves,
         Self::Crashes,
         Self::WithheldVotes,
         Self::OmittedVotes,
@@ -101,6 +104,7 @@ pub fn setup(scenario: Scenario, seats: usize, seed: u64) -> Setup {
             setup.plan.push((trouble_ms, Action::Links(Links::CALM)));
         }
         Scenario::Partitions => partitions(&mut setup, &mut rng),
+        Scenario::Halves => halves(&mut setup, &mut rng),
         Scenario::Crashes => crashes(&mut setup, &mut rng),
         Scenario::WithheldVotes => {
             misconduct(&mut setup, &mut rng, |_| Conduct { withhold_votes: true, ..Conduct::HONEST })
@@ -145,6 +149,17 @@ fn partitions(setup: &mut Setup, rng: &mut Rng) {
         let lasts = rng.range(INTERVAL_MS / 2, 5 * INTERVAL_MS / 2);
         setup.plan.push((from + lasts, Action::Heal));
     }
+}
+
+fn halves(setup: &mut Setup, rng: &mut Rng) {
+    setup.mine_permille = 700;
+    let mut groups: Vec<u8> = (0..setup.nodes).map(|node| u8::from(node % 2 == 0)).collect();
+    for node in (1..setup.nodes).rev() {
+        groups.swap(node, rng.index(node + 1));
+    }
+    setup.plan.push((rng.range(INTERVAL_MS, 4 * INTERVAL_MS), Action::Partition(groups)));
+    setup.calm_from_ms = rng.range(6 * INTERVAL_MS, 9 * INTERVAL_MS);
+    setup.plan.push((setup.calm_from_ms, Action::Heal));
 }
 
 fn crashes(setup: &mut Setup, rng: &mut Rng) {
