@@ -1,11 +1,12 @@
-//! The file of `podl chain export`: blocks in rising order, for copies of a chain and for verification elsewhere.
+//! The file of `podl chain export`: blocks in rising order, each after the artefact and sealed shard that it is judged
+//! by, for copies of a chain and for verification elsewhere.
 //!
 //! | bytes | field (little-endian) |
 //! |---|---|
 //! | 8 | `podlblks` |
 //! | 2 | version, 1 |
 //! | 32 | genesis hash |
-//! | 4, then so many | length and canonical bytes of a block, repeated |
+//! | 1, 4, then so many | kind (0 block, 1 blob), length and bytes, repeated; blocks in canonical bytes |
 
 use std::io::{self, Read, Write};
 
@@ -15,6 +16,17 @@ use podl_consensus::types::Block;
 
 const MAGIC: &[u8; 8] = b"podlblks";
 const VERSION: u16 = 1;
+const BLOCK: u8 = 0;
+const BLOB: u8 = 1;
+
+/// What a chain file consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A block.
+    Block(Box<Block>),
+    /// A blob that later blocks refer to.
+    Blob(Vec<u8>),
+}
 
 /// Why a chain file cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -39,13 +51,21 @@ pub enum ChainFileError {
         /// Genesis hash of the specification.
         expected: Hash32,
     },
-    /// A block does not decode.
-    #[error("block {index} of the chain file: {source}")]
-    Block {
+    /// A record does not decode.
+    #[error("record {index} of the chain file: {source}")]
+    Record {
         /// Which, from 0.
         index: u64,
         /// What is wrong with it.
         source: CodecError,
+    },
+    /// A record of a kind that is not known.
+    #[error("record {index} of the chain file is of the unknown kind {got}")]
+    Kind {
+        /// Which, from 0.
+        index: u64,
+        /// Its kind.
+        got: u8,
     },
 }
 
@@ -68,10 +88,23 @@ impl<W: Write> ChainWriter<W> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&mut self, block: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(block.len()).map_err(|_| io::Error::other("a block of more than 4 GiB"))?;
+    pub fn block(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.record(BLOCK, bytes)
+    }
+
+    /// Appends a blob; it belongs before the first block that needs it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn blob(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.record(BLOB, bytes)
+    }
+
+    fn record(&mut self, kind: u8, bytes: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(bytes.len()).map_err(|_| io::Error::other("a record of more than 4 GiB"))?;
+        self.0.write_all(&[kind])?;
         self.0.write_all(&length.to_le_bytes())?;
-        self.0.write_all(block)
+        self.0.write_all(bytes)
     }
 
     /// Ends the file and gives back what it was written to.
@@ -84,10 +117,11 @@ impl<W: Write> ChainWriter<W> {
     }
 }
 
-/// Reads a chain file block by block.
+/// Reads a chain file record by record.
 pub struct ChainReader<R: Read> {
     input: R,
-    limit_bytes: usize,
+    block_limit_bytes: usize,
+    blob_limit_bytes: usize,
     index: u64,
 }
 
@@ -112,29 +146,40 @@ impl<R: Read> ChainReader<R> {
         if got != expected {
             return Err(ChainFileError::OtherChain { got, expected });
         }
-        Ok(Self { input, limit_bytes: spec.limits.block_bytes as usize, index: 0 })
+        let (caps, block_limit_bytes) = (&spec.caps, spec.limits.block_bytes as usize);
+        let blob_limit_bytes = caps.artefact_bytes.max(caps.shard_bytes) as usize;
+        Ok(Self { input, block_limit_bytes, blob_limit_bytes, index: 0 })
     }
 
-    /// The next block, or `None` at the end.
+    /// The next record, or `None` at the end.
     ///
     /// # Errors
     /// [`ChainFileError`].
-    pub fn next_block(&mut self) -> Result<Option<Block>, ChainFileError> {
-        let mut length = [0; 4];
-        // A file may end between two blocks only.
-        match self.input.read(&mut length[..1])? {
+    pub fn next_record(&mut self) -> Result<Option<Record>, ChainFileError> {
+        let mut header = [0; 5];
+        // A file may end between two records only.
+        match self.input.read(&mut header[..1])? {
             0 => return Ok(None),
-            _ => self.input.read_exact(&mut length[1..])?,
+            _ => self.input.read_exact(&mut header[1..])?,
         }
-        let (index, got) = (self.index, u32::from_le_bytes(length) as usize);
-        if got > self.limit_bytes {
-            let source = CodecError::TooLong { got, limit: self.limit_bytes };
-            return Err(ChainFileError::Block { index, source });
+        let [kind, l0, l1, l2, l3] = header;
+        let (index, got) = (self.index, u32::from_le_bytes([l0, l1, l2, l3]) as usize);
+        let limit = match kind {
+            BLOCK => self.block_limit_bytes,
+            BLOB => self.blob_limit_bytes,
+            got => return Err(ChainFileError::Kind { index, got }),
+        };
+        if got > limit {
+            return Err(ChainFileError::Record { index, source: CodecError::TooLong { got, limit } });
         }
         let mut bytes = vec![0; got];
         self.input.read_exact(&mut bytes)?;
         self.index += 1;
-        codec::decode(&bytes, self.limit_bytes).map(Some).map_err(|source| ChainFileError::Block { index, source })
+        if kind == BLOB {
+            return Ok(Some(Record::Blob(bytes)));
+        }
+        let block = codec::decode(&bytes, limit).map_err(|source| ChainFileError::Record { index, source })?;
+        Ok(Some(Record::Block(Box::new(block))))
     }
 }
 
@@ -169,39 +214,46 @@ mod tests {
 
     fn file(chain: Hash32) -> Vec<u8> {
         let mut writer = ChainWriter::new(Vec::new(), chain).unwrap();
-        (1..=3).for_each(|height| writer.write(&codec::encode(&block(height))).unwrap());
+        for height in 1..=3 {
+            writer.blob(&[7; 9]).unwrap();
+            writer.block(&codec::encode(&block(height))).unwrap();
+        }
         writer.finish().unwrap()
     }
 
+    fn all(bytes: &[u8], spec: &ChainSpec) -> Result<Vec<Record>, ChainFileError> {
+        let mut reader = ChainReader::new(bytes, spec)?;
+        std::iter::from_fn(|| reader.next_record().transpose()).collect()
+    }
+
     #[test]
-    fn blocks_come_back_in_order() {
+    fn records_come_back_in_order() {
         let spec = ChainSpec::load("dev").unwrap();
-        let bytes = file(spec.genesis_hash());
-        let mut reader = ChainReader::new(bytes.as_slice(), &spec).unwrap();
-        for height in 1..=3 {
-            assert_eq!(reader.next_block().unwrap(), Some(block(height)));
-        }
-        assert_eq!(reader.next_block().unwrap(), None);
+        let read = all(&file(spec.genesis_hash()), &spec).unwrap();
+        let expected = (1..=3).flat_map(|height| [Record::Blob(vec![7; 9]), Record::Block(Box::new(block(height)))]);
+        assert_eq!(read, expected.collect::<Vec<_>>());
     }
 
     #[test]
     fn every_damage_has_its_error() {
         let spec = ChainSpec::load("dev").unwrap();
         let bytes = file(spec.genesis_hash());
-        let open = |bytes: &[u8]| ChainReader::new(bytes, &spec).err().unwrap();
-        assert!(matches!(open(&bytes[..20]), ChainFileError::NotAChainFile));
-        assert!(matches!(open(&[&b"x"[..], &bytes[1..]].concat()), ChainFileError::NotAChainFile));
-        assert!(matches!(open(&[&bytes[..8], &[2], &bytes[9..]].concat()), ChainFileError::Version { got: 2 }));
-        assert!(matches!(open(&file(Hash32::ZERO)), ChainFileError::OtherChain { .. }));
-        let all = |bytes: &[u8]| {
-            let mut reader = ChainReader::new(bytes, &spec).unwrap();
-            std::iter::from_fn(|| reader.next_block().transpose()).collect::<Result<Vec<_>, _>>()
-        };
-        for cut in 1..bytes.len() - 42 {
-            let left = &bytes[..bytes.len() - cut];
-            assert!(all(left).is_err() || (bytes.len() - cut - 42).is_multiple_of((bytes.len() - 42) / 3), "{cut}");
+        let refused = |bytes: &[u8]| all(bytes, &spec).unwrap_err();
+        assert!(matches!(refused(&bytes[..20]), ChainFileError::NotAChainFile));
+        assert!(matches!(refused(&[&b"x"[..], &bytes[1..]].concat()), ChainFileError::NotAChainFile));
+        assert!(matches!(refused(&[&bytes[..8], &[2], &bytes[9..]].concat()), ChainFileError::Version { got: 2 }));
+        assert!(matches!(refused(&file(Hash32::ZERO)), ChainFileError::OtherChain { .. }));
+        let mut kind = bytes.clone();
+        kind[42] = 2;
+        assert!(matches!(refused(&kind), ChainFileError::Kind { index: 0, got: 2 }));
+        let huge = [&bytes[..43], &[0xff; 4]].concat();
+        let source = CodecError::TooLong { got: u32::MAX as usize, limit: spec.caps.shard_bytes as usize };
+        assert_eq!(refused(&huge).to_string(), ChainFileError::Record { index: 0, source }.to_string());
+        // Cut anywhere but between two records it is refused, never shortened.
+        let block_bytes = codec::encode(&block(1)).len() + 5;
+        let ends: Vec<usize> = (0..3).flat_map(|i| [i * (block_bytes + 14), i * (block_bytes + 14) + 14]).collect();
+        for cut in 42..bytes.len() {
+            assert_eq!(all(&bytes[..cut], &spec).is_ok(), ends.contains(&(cut - 42)), "{cut}");
         }
-        let huge = [&bytes[..42], &[0xff; 4]].concat();
-        assert!(matches!(all(&huge), Err(ChainFileError::Block { index: 0, source: CodecError::TooLong { .. } })));
     }
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod logging;
 pub mod paths;
 pub mod publish;
+pub mod replay;
 pub mod sealed;
 pub mod service;
 pub mod shard_keys;

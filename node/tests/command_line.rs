@@ -40,7 +40,18 @@ fn error_of(output: &Output) -> String {
 
 #[test]
 fn help_is_as_it_was() {
-    for name in ["", "node", "wallet", "wallet send", "task publish", "nas cost", "nas train", "chain spec", "model"] {
+    for name in [
+        "",
+        "node",
+        "node run",
+        "wallet",
+        "wallet send",
+        "task publish",
+        "nas cost",
+        "nas train",
+        "chain spec",
+        "model",
+    ] {
         let args: Vec<&str> = name.split_whitespace().chain(["--help"]).collect();
         let output = podl(&args);
         assert!(output.status.success());
@@ -112,6 +123,11 @@ fn failures_are_one_line_and_status_1() {
         (vec!["model", "eval", "none.podlmodel", "--dataset", "builtin"], "none.podlmodel"),
         (vec!["dataset", "inspect", "cifar10:nowhere"], "nowhere"),
         (vec!["nas", "train", "{\"layers\":[]}"], "layers"),
+        (vec!["chain", "verify", "--data-dir", "nowhere"], "holds no chain"),
+        (vec!["chain", "import", "nowhere.blocks", "--data-dir", "d"], "nowhere.blocks"),
+        (vec!["node", "run", "--set", "max_pears=3"], "did you mean max_peers?"),
+        (vec!["node", "run", "--log", "=x=y="], "the flag --log"),
+        (vec!["node", "run", "--wallet", "dev:seat-9", "--data-dir", "d"], "known are seat-0"),
     ] {
         let output = podl(&args);
         let line = error_of(&output);

@@ -1,13 +1,17 @@
 //! `podl chain`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use podl_chain_spec::ChainSpec;
+use podl_chain_spec::{ChainSpec, Hash32};
+use podl_consensus::codec;
+use podl_consensus::types::{BlobRef, Block, Height, Outcome, TaskId, TransactionKind};
 use podl_rpc::NodeApiClient;
+use podl_rpc::client::{CallError, NodeClient};
 use podl_rpc::types::{BlockId, BlockView};
 use serde_json::json;
 
@@ -27,6 +31,12 @@ pub(super) enum ChainCommand {
     /// Copy the blocks of a node's chain to a file.
     #[command(after_help = "Example: podl chain export dev.blocks")]
     Export(ExportArgs),
+    /// Replay a stopped node's chain, or an exported one, from the first block with every rule.
+    #[command(after_help = "Example: podl chain verify --chain dev --data-dir ~/podl-dev")]
+    Verify(super::replay::VerifyArgs),
+    /// Take the blocks of an exported chain into the data folder of a stopped node, with every rule checked.
+    #[command(after_help = "Example: podl chain import dev.blocks --chain dev --data-dir ~/podl-copy")]
+    Import(super::replay::ImportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -60,6 +70,9 @@ pub(super) struct ExportArgs {
     /// Last height [default: the last final block].
     #[arg(long)]
     to: Option<u64>,
+    /// Leave out the models and shards by which scores can be checked.
+    #[arg(long)]
+    without_blobs: bool,
     #[command(flatten)]
     remote: RemoteArgs,
 }
@@ -69,6 +82,8 @@ pub(super) fn run(command: ChainCommand, out: &Out) -> anyhow::Result<()> {
         ChainCommand::Spec(args) => spec(&args, out),
         ChainCommand::Show(args) => show(&args, out),
         ChainCommand::Export(args) => export(&args, out),
+        ChainCommand::Verify(args) => super::replay::verify(&args, out),
+        ChainCommand::Import(args) => super::replay::import(&args, out),
     }
 }
 
@@ -124,24 +139,78 @@ fn block_text(block: &BlockView) -> String {
 fn export(args: &ExportArgs, out: &Out) -> anyhow::Result<()> {
     let client = args.remote.connect()?;
     let file = File::create_new(&args.file).with_context(|| format!("a new file {}", args.file.display()))?;
-    let (first, last) = block_on(async {
+    let (last, blobs) = block_on(async {
         let status = client.public().node_status().await.explain(&client)?;
         let last = args.to.unwrap_or(status.finalised.height);
         if args.from == 0 || last < args.from {
             bail!("there are no blocks from height {} to {last}; block 0 is the specification", args.from);
         }
-        let mut writer = ChainWriter::new(BufWriter::new(&file), status.chain)?;
+        let spec = client.public().chain_spec().await.explain(&client)?;
+        let writer = ChainWriter::new(BufWriter::new(&file), status.chain)?;
+        let mut export = Export { client: &client, spec, writer, shards: BTreeMap::new(), blobs: 0 };
         let mut progress = Progress::new("export", last - args.from + 1);
         for height in args.from..=last {
-            let raw = client.public().chain_raw_block(BlockId::Height(height)).await.explain(&client)?;
-            writer.write(&raw.bytes.0)?;
+            export.block(height, !args.without_blobs).await?;
             progress.set(height - args.from + 1, last - args.from + 1, "blocks");
         }
-        writer.finish()?;
-        Ok((args.from, last))
+        export.writer.finish()?;
+        Ok((last, export.blobs))
     })?;
     file.sync_all()?;
-    let blocks = last - first + 1;
-    let object = json!({ "file": args.file, "from": first, "to": last, "blocks": blocks });
-    out.record(&object, || format!("{blocks} blocks ({first} to {last}) in {}", args.file.display()))
+    let blocks = last - args.from + 1;
+    let object = json!({ "file": args.file, "from": args.from, "to": last, "blocks": blocks, "blobs": blobs });
+    out.record(&object, || {
+        format!("{blocks} blocks ({} to {last}) and {blobs} blobs in {}", args.from, args.file.display())
+    })
+}
+
+/// An export under way.
+struct Export<'a> {
+    client: &'a NodeClient,
+    spec: ChainSpec,
+    writer: ChainWriter<BufWriter<&'a File>>,
+    /// Sealed shards of the tasks whose publication has passed by.
+    shards: BTreeMap<TaskId, Vec<BlobRef>>,
+    blobs: u64,
+}
+
+impl Export<'_> {
+    /// Writes a block and, before it, what its score is judged by.
+    async fn block(&mut self, height: Height, with_blobs: bool) -> anyhow::Result<()> {
+        let raw = self.client.public().chain_raw_block(BlockId::Height(height)).await.explain(self.client)?;
+        let block: Block = codec::decode(&raw.bytes.0, self.spec.limits.block_bytes as usize)
+            .with_context(|| format!("the node's block {height} is malformed"))?;
+        if with_blobs && let Outcome::Scored { opening, .. } = &block.body.outcome {
+            let header = &block.header.message;
+            let round = (header.round as usize).checked_sub(1);
+            let shard = round.and_then(|round| self.shards.get(&header.task)?.get(round).copied());
+            for root in [Some(opening.model_root), shard.map(|shard| shard.root)].into_iter().flatten() {
+                self.blob(root).await?;
+            }
+        }
+        for transaction in &block.body.transactions {
+            if let (Some(id), TransactionKind::Publish(task)) =
+                (transaction.message.task_id(), &transaction.message.kind)
+            {
+                self.shards.insert(id, task.shards.iter().map(|shard| shard.sealed).collect());
+            }
+        }
+        Ok(self.writer.block(&raw.bytes.0)?)
+    }
+
+    async fn blob(&mut self, root: Hash32) -> anyhow::Result<()> {
+        let limit = self.spec.caps.artefact_bytes.max(self.spec.caps.shard_bytes);
+        match self.client.blob(root, limit.into(), |_, _| ()).await {
+            Ok(bytes) => {
+                self.blobs += 1;
+                Ok(self.writer.blob(&bytes)?)
+            }
+            // Pruned: the reader of the file then has to rely on finality for this score.
+            Err(CallError::Refused(reason)) => {
+                tracing::warn!(%root, reason, "a blob is not exported");
+                Ok(())
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
 }

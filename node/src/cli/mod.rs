@@ -12,6 +12,7 @@ mod output;
 mod pool;
 mod progress;
 mod remote;
+mod replay;
 mod run;
 mod task;
 mod testnet;

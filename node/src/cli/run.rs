@@ -49,15 +49,27 @@ pub(super) struct RunArgs {
     /// Training threads of that; 0 takes one less than there are cores.
     #[arg(long, value_name = "N")]
     mine_threads: Option<u16>,
+    /// Any key of the configuration; may be given more than once. `podl node init` writes a file with all of them.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_setting)]
+    set: Vec<(String, String)>,
+}
+
+/// Reads `KEY=VALUE`.
+fn parse_setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("expected KEY=VALUE, got {text:?}"))?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 impl RunArgs {
     /// The flags that were given, as the configuration's sources take them.
-    fn flags(&self) -> Vec<(String, &'static str, Vec<String>)> {
-        let one = |flag: &str, key, value: Option<String>| value.map(|v| (format!("--{flag}"), key, vec![v]));
+    fn flags(&self) -> Vec<(String, &str, Vec<String>)> {
+        let one =
+            |flag: &str, key: &'static str, value: Option<String>| value.map(|v| (format!("--{flag}"), key, vec![v]));
         let path = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string());
-        let many =
-            |flag: &str, key, list: &Vec<String>| (!list.is_empty()).then(|| (format!("--{flag}"), key, list.clone()));
+        let many = |flag: &str, key: &'static str, list: &Vec<String>| {
+            (!list.is_empty()).then(|| (format!("--{flag}"), key, list.clone()))
+        };
+        let set = self.set.iter().map(|(key, value)| ("--set".to_owned(), key.as_str(), vec![value.clone()]));
         [
             one("chain", "chain", self.chain.clone()),
             one("data-dir", "data_dir", path(&self.data_dir)),
@@ -72,14 +84,17 @@ impl RunArgs {
         ]
         .into_iter()
         .flatten()
+        .chain(set)
         .collect()
     }
 }
 
 pub(super) fn run(args: &RunArgs, log: &LogChoice) -> anyhow::Result<()> {
-    let flags = args.flags();
-    let (config, warnings) = config::load(args.config.as_deref(), std::env::vars(), &flags)?;
-    logging::start(log.filter.as_deref().unwrap_or(&config.log), log.format.unwrap_or(config.log_format));
+    let mut flags = args.flags();
+    flags.extend(log.filter.iter().map(|filter| ("--log".to_owned(), "log", vec![filter.clone()])));
+    flags.extend(log.format.iter().map(|format| ("--log-format".to_owned(), "log_format", vec![format.to_string()])));
+    let (config, warnings) = config::load(args.config.as_deref(), config::environment(), &flags)?;
+    logging::start(&config.log, config.log_format);
     for warning in warnings {
         tracing::warn!("{warning}");
     }

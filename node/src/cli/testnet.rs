@@ -12,6 +12,7 @@ use podl_consensus::workload::{Bounds, Space};
 use podl_nas::data::DatasetSpec;
 use podl_rpc::types::{BlockView, IntervalStatus};
 use podl_testnet::process::{BlockLine, Follower, LocalNetwork, Plan, Task};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::Out;
 
@@ -58,12 +59,13 @@ async fn up(args: &UpArgs, out: &Out) -> anyhow::Result<()> {
     let dir = args.data_dir.clone().unwrap_or_else(|| temporary.path().into());
     let plan = plan(args, dir.clone())?;
     out.note(format!("starting {} nodes, {} of them mining; logs in {}", args.nodes, args.miners, dir.display()))?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut network = LocalNetwork::start(plan).await?;
     let result = tokio::select! {
         result = follow(args, out, &network) => result,
-        _ = tokio::signal::ctrl_c() => {
-            out.note("stopping")
-        }
+        _ = tokio::signal::ctrl_c() => out.note("stopping"),
+        // A service manager or `timeout` must not leave the nodes behind.
+        _ = terminate.recv() => out.note("stopping"),
     };
     if result.is_err() {
         // The logs are what explains it.

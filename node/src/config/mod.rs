@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use libp2p::Multiaddr;
 
 pub use keys::{KEYS, Key};
-pub use sources::{CONFIG_FILE, ENVIRONMENT_PREFIX, load, template};
+pub use sources::{CONFIG_FILE, ENVIRONMENT_PREFIX, environment, load, template};
 
 use crate::logging::LogFormat;
 

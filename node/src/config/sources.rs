@@ -50,6 +50,13 @@ impl Default for NodeConfig {
     }
 }
 
+/// The variables of this process that are text; others cannot be meant for a node.
+pub fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 /// The configuration that the sources make together, and warnings about what was not understood.
 ///
 /// `file` must exist if it is given; else `podl.toml` of the data folder is read if it is there. `environment` are all
