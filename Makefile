@@ -7,7 +7,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PODL       := $(TARGET_DIR)/release/podl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build testnet test fmt lint direction deny unit doc network clean
+.PHONY: help setup build testnet test fmt lint direction deny unit doctest doc network clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ build: setup ## build the podl program
 testnet: build ## run a local network; BLOCKS=n stops after n blocks, DATASET=cifar10:DIR publishes that
 	$(PODL) testnet up --nodes 4 --miners 3 --blocks $(BLOCKS) --dataset $(DATASET)
 
-test: setup fmt lint direction deny unit doc network ## everything CI runs
+test: setup fmt lint direction deny unit doctest network ## everything CI runs
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -41,9 +41,11 @@ unit: setup
 	@if command -v cargo-nextest >/dev/null; then $(CARGO) nextest run --release --locked --workspace; \
 	else echo "unit: cargo-nextest is not installed, using cargo test"; $(CARGO) test --release --locked --workspace --lib --bins --tests; fi
 
-doc: setup
+doctest: setup
 	$(CARGO) test --release --locked --workspace --doc
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps --quiet
+
+doc: setup ## the API documentation, in the target folder
+	$(CARGO) doc --release --locked --workspace --no-deps
 
 network: build ## a short real network of separate processes
 	$(PODL) testnet up --nodes 4 --miners 3 --blocks 3 --json
