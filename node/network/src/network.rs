@@ -103,6 +103,10 @@ fn listen(swarm: &mut Swarm<Behaviour>, address: Multiaddr) -> Result<(), Networ
 /// Whether another program listens there. libp2p shares ports, and would share them with another node too: each would
 /// then get some of the other's connections. A plain socket does not share.
 fn is_in_use(address: &Multiaddr) -> bool {
+    if address.iter().any(|part| part == Part::P2pCircuit) {
+        // A place at a relay: the socket is the relay's.
+        return false;
+    }
     let mut parts = address.iter();
     let ip = match parts.next() {
         Some(Part::Ip4(ip)) => IpAddr::V4(ip),

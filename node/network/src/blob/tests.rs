@@ -136,3 +136,22 @@ fn what_a_crash_left_is_swept_and_other_files_are_not() {
     assert_eq!(std::fs::read_dir(folder.path().join("partial")).unwrap().count(), 1);
     assert_eq!(std::fs::read_dir(folder.path().join("whole")).unwrap().count(), 2);
 }
+
+#[test]
+fn random_bytes_are_refused_by_every_decoder_without_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(folder.path(), 1 << 30).unwrap();
+    let bytes = blob(2 * PIECE_BYTES as usize, 6);
+    let partial = store.begin(root_of(&bytes), bytes.len() as u64).unwrap();
+    for n in 0..500u64 {
+        let noise = blob((n * n) as usize % 70_000, n);
+        if let Ok(answer) = super::protocol::decode::<super::protocol::BlobResponse>(&noise) {
+            assert!(super::protocol::encode(&answer).len() <= noise.len());
+        }
+        if let Ok(question) = super::protocol::decode::<super::protocol::BlobRequest>(&noise) {
+            assert!(super::protocol::encode(&question).len() <= noise.len());
+        }
+        assert!(partial.write(n as u32 % 3, &noise).is_err());
+    }
+    assert_eq!(partial.here().count(), 0);
+}

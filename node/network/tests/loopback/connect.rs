@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{CHAIN, banned, config, node, start};
 use podl_chain_spec::Hash32;
-use podl_network::{DialError, Multiaddr, Network, NetworkError, NetworkEvent, NetworkPorts};
+use podl_network::{DialError, Multiaddr, Network, NetworkError, NetworkEvent, NetworkPorts, Protocol};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_connect_by_tcp_and_by_quic() {
@@ -140,4 +140,35 @@ async fn a_network_stops_when_its_handles_are_dropped() {
     a.connected(b.id()).await;
     drop(b);
     a.wait_for("farewell", |e| matches!(e, NetworkEvent::PeerDisconnected { .. }).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_listens_nowhere_is_reached_through_a_relay() {
+    // A relay serves only once it knows its address, so that the port has to be known before.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
+    let mut relay = config(CHAIN);
+    relay.listen = vec![address.clone()];
+    relay.external = vec![address];
+    relay.nat.serve = true;
+    let relay = start(relay).await;
+    let mut hidden = config(CHAIN);
+    hidden.listen.clear();
+    hidden.nat.enabled = true;
+    hidden.nat.relays = vec![relay.tcp()];
+    let mut hidden = start(hidden).await;
+    let through = hidden
+        .wait_for("place at the relay", |e| match e {
+            NetworkEvent::Listening(address) if address.to_string().contains("p2p-circuit") => Some(address),
+            _ => None,
+        })
+        .await;
+    let mut caller = config(CHAIN);
+    caller.listen.clear();
+    let caller = start(caller).await;
+    assert_eq!(caller.handle.dial(through).await, Ok(hidden.id()));
+    let (answer, ()) = tokio::join!(caller.handle.request(hidden.id(), Protocol::Pool, vec![1]), async {
+        hidden.request().await.reply.send(vec![2]).unwrap();
+    });
+    assert_eq!(answer, Ok(vec![2]));
 }
