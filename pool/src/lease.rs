@@ -182,7 +182,13 @@ mod tests {
         let lease = Lease {
             id: LeaseId(id),
             parent: Hash32::ZERO,
-            kind: LeaseKind::Explore { subspace: Box::new(subspace), rung_images: 1, elites: vec![], taken: vec![] },
+            kind: LeaseKind::Explore {
+                subspace: Box::new(subspace),
+                rung_images: 1,
+                elites: vec![],
+                taken: vec![],
+                turn: 0,
+            },
             seed: 0,
             budget_macs: 1000,
             wall_ms: 4000,

@@ -133,6 +133,8 @@ pub enum LeaseKind {
         elites: Vec<Base>,
         /// Names of candidates trained lately by anyone; they are paid no second time.
         taken: Vec<Hash32>,
+        /// How many leases the part had before: miners that share one begin at different starting points.
+        turn: u32,
     },
     /// Train a confirmed network longer, or vary it (paper: weak miners exploit).
     Exploit {

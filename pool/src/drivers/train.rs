@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use podl_chain_spec::{Caps, Hash32};
 use podl_consensus::types::{BlobRef, ModelRoot};
-use podl_consensus::workload::{Network, Workload};
+use podl_consensus::workload::{Architecture, Network, Workload};
 use podl_nas::artefact::{self, Model};
 use podl_nas::data::Dataset;
 use podl_nas::engine::Engine;
+use podl_nas::search::{SearchBox, starting_points};
 use podl_nas::train::{Progress, ThreadPool, TrainConfig, Trainer};
 
 use super::{BenchError, IntervalData, Workbench, lower_priority};
@@ -22,7 +23,7 @@ use crate::types::{DataSource, EvaluationPlan, Interval};
 /// Networks whose weights are kept; the best of a miner is always among its last few results.
 const KEPT_NETWORKS: usize = 4;
 /// Batches between looks at the clock and changes of the learning rate.
-const SLICE_BATCHES: usize = 4;
+const SLICE_BATCHES: usize = 8;
 
 /// Settings of training that a miner chooses.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,12 +47,12 @@ pub struct TrainSettings {
 impl Default for TrainSettings {
     fn default() -> Self {
         Self {
-            batch: 64,
-            first_rate: 0.03,
-            last_rate: 0.001,
+            batch: 32,
+            first_rate: 0.02,
+            last_rate: 0.0005,
             resumed_factor: 0.5,
             weight_decay: 5e-4,
-            warm_up_batches: 8,
+            warm_up_batches: 20,
             niceness: 10,
         }
     }
@@ -187,7 +188,12 @@ impl Workbench for TrainBench {
         calibration::answer(job, threads)
     }
 
-    fn prepare(&mut self, interval: &Interval, plan: EvaluationPlan, blob: Option<&[u8]>) -> Result<(), BenchError> {
+    fn prepare(
+        &mut self,
+        interval: &Interval,
+        plan: EvaluationPlan,
+        blob: Option<&[u8]>,
+    ) -> Result<Vec<Architecture>, BenchError> {
         let data_root = match &interval.data {
             DataSource::Published { data, .. } => Some(data.root),
             DataSource::Filler { .. } => None,
@@ -205,7 +211,8 @@ impl Workbench for TrainBench {
             workload: interval.workload.clone(),
             is_filler: interval.is_filler(),
         });
-        Ok(())
+        let search_box = SearchBox::from_space(&interval.workload.space).map_err(|e| BenchError(e.to_string()))?;
+        Ok(starting_points(&search_box).into_iter().map(|point| point.architecture).collect())
     }
 
     fn holds(&self, blob: &BlobRef) -> bool {

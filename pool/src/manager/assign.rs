@@ -112,12 +112,16 @@ impl Manager {
             .miners
             .values()
             .filter(|m| m.online && m.is_calibrated() && m.rating.class == Class::Strong && !m.is_suspended(now_ms));
-        let strong = strong.count().max(1);
+        // Miners that are still being measured will explore too: boxes are cut once, for all of them.
+        let online = self.miners.values().filter(|m| m.online && !m.is_suspended(now_ms)).count();
+        let expected = online * usize::from(self.params.classes.strong_permille) / 1000;
+        let strong = strong.count().max(expected).max(1);
         let search = self.search.as_mut()?;
         let rank_images = search.plan.rank_images();
         let (space, scheme) = (&search.interval.workload.space, self.params.scheme);
         let boxes = search.boxes.get_or_insert_with(|| Halving::new(scheme.parts(space, strong, &mut self.rng), 1));
         let (index, subspace) = boxes.lease_next()?;
+        let turn = boxes.boxes().get(index).map_or(0, |b| b.leases.saturating_sub(1));
         let memory = self.memories.current()?;
         let image_macs = memory
             .elites
@@ -134,6 +138,6 @@ impl Manager {
         let elites = memory.elites.iter().take(ELITES).map(|e| e.base(rank_images)).collect();
         let taken = memory.taken.iter().copied().collect();
         let subspace = Box::new(subspace);
-        Some((LeaseKind::Explore { subspace, rung_images, elites, taken }, Some(index)))
+        Some((LeaseKind::Explore { subspace, rung_images, elites, taken, turn }, Some(index)))
     }
 }

@@ -1,1 +1,382 @@
+//! One good and one bad case for what the manager decides; the simulation shows it all together.
 
+use podl_chain_spec::{AccountId, Amount, ChainSpec, Hash32};
+use podl_consensus::types::BlobRef;
+use podl_consensus::workload::Workload;
+
+use super::*;
+use crate::calibration::CalibrationJob;
+use crate::protocol::{Refusal, Reply, VERSION};
+use crate::rng::SeededRng;
+use crate::types::{Class, DataSource, Lease, LeaseKind};
+
+const PLAN: EvaluationPlan = EvaluationPlan { public_images: 100, holdout_images: 400 };
+
+struct Pool {
+    manager: Manager,
+    now_ms: u64,
+    effects: Vec<Effect>,
+    models: u64,
+}
+
+fn id(miner: u8) -> MinerId {
+    MinerId(Hash32([miner; 32]))
+}
+
+impl Pool {
+    /// A manager in the first phase of a task, with miners 1 to `miners`, all calibrated alike.
+    fn new(miners: u8) -> Self {
+        let mut spec = ChainSpec::load("testnet").unwrap();
+        spec.filler.conv_layers = 2;
+        let manager = Manager::new(PoolParams::for_chain(&spec, AccountId([99; 32])), [1; 32]);
+        let mut pool = Self { manager, now_ms: 1000, effects: Vec::new(), models: 0 };
+        for miner in 1..=miners {
+            pool.join(miner);
+        }
+        pool.begin(1, &Workload::filler(&spec), None);
+        pool
+    }
+
+    fn begin(&mut self, parent: u8, workload: &Workload, baseline: Option<Hash32>) {
+        let data = DataSource::Published { data: BlobRef { root: Hash32([5; 32]), bytes: 1 }, train_images: 9000 };
+        let interval = Interval {
+            parent: Hash32([parent; 32]),
+            height: parent.into(),
+            task: Hash32([6; 32]),
+            round: parent.into(),
+            workload: workload.clone(),
+            data,
+            baseline,
+        };
+        let deadline_ms = self.now_ms + 48_000;
+        self.tell(Event::IntervalStarted { interval: Box::new(interval), plan: PLAN, deadline_ms });
+    }
+
+    fn tell(&mut self, event: Event) {
+        let effects = self.manager.handle(self.now_ms, event);
+        self.effects.extend(effects);
+    }
+
+    fn ask(&mut self, miner: u8, ask: Ask) -> Reply {
+        let mut reply = None;
+        for effect in self.manager.handle(self.now_ms, Event::Asked { miner: id(miner), ask }) {
+            match effect {
+                Effect::Reply { reply: answer, .. } => reply = Some(*answer),
+                other => self.effects.push(other),
+            }
+        }
+        reply.unwrap()
+    }
+
+    fn join(&mut self, miner: u8) {
+        let hello = Ask::Hello { version: VERSION, account: AccountId([miner; 32]) };
+        let Reply::Welcome { calibrate: Some(job), .. } = self.ask(miner, hello) else { panic!("no calibration") };
+        // Leaves time for the calibration to be measured: 2 GMAC/s of training.
+        self.now_ms += 500;
+        let answer = Ask::Calibrated { seed: job.seed, digest: Hash32([7; 32]) };
+        assert!(matches!(self.ask(miner, answer), Reply::Ack { .. }));
+        self.tell(Event::CalibrationChecked { miner: id(miner), job, correct: true });
+    }
+
+    fn lease(&mut self, miner: u8) -> Lease {
+        match self.ask(miner, Ask::Lease) {
+            Reply::Lease { lease, .. } => *lease,
+            other => panic!("no lease: {other:?}"),
+        }
+    }
+
+    /// A share that the lease allows, for all of its budget.
+    fn share(&mut self, lease: &Lease, correct: u32) -> Share {
+        self.models += 1;
+        let (architecture, base) = match &lease.kind {
+            LeaseKind::Explore { subspace, .. } => {
+                let mut rng = SeededRng::new(&self.models.to_le_bytes(), "share");
+                (subspace.draw(&mut rng).unwrap(), None)
+            }
+            LeaseKind::Exploit { base, .. } => (base.architecture.clone(), Some(base.artefact.root)),
+        };
+        let macs = self.manager.search().unwrap().interval.training_macs(&architecture).unwrap();
+        let mut root = [0; 32];
+        root[..8].copy_from_slice(&self.models.to_le_bytes());
+        let artefact = BlobRef { root: Hash32(root), bytes: 10 };
+        let images = (lease.budget_macs / macs).max(1);
+        Share { lease: lease.id, artefact, architecture, base, images, correct }
+    }
+
+    fn submit(&mut self, miner: u8, share: &Share) -> Option<Refusal> {
+        match self.ask(miner, Ask::Submit(share.clone())) {
+            Reply::Refused { refusal, .. } => Some(refusal),
+            Reply::Ack { .. } => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Answers the evaluation that was asked for last.
+    fn evaluate(&mut self, share: &Share, public_correct: u32, holdout_correct: u32) {
+        let job = self.effects.iter().rev().find_map(|e| match e {
+            Effect::Evaluate { job, artefact } if *artefact == share.artefact => Some(*job),
+            _ => None,
+        });
+        let outcome = Outcome::Model {
+            architecture: share.architecture.clone(),
+            macs: 1,
+            mac_bits: 1,
+            public_correct,
+            holdout_correct,
+        };
+        self.tell(Event::Evaluated { job: job.expect("an evaluation was asked for"), outcome });
+    }
+
+    /// A lease worked off honestly.
+    fn work(&mut self, miner: u8, public: u32, holdout: u32) -> Share {
+        let lease = self.lease(miner);
+        self.now_ms += lease.wall_ms;
+        let share = self.share(&lease, public);
+        assert_eq!(self.submit(miner, &share), None);
+        self.evaluate(&share, public, holdout);
+        share
+    }
+
+    fn commits(&self) -> Vec<(Hash32, u8)> {
+        let commits = self.effects.iter().filter_map(|e| match e {
+            Effect::Commit { artefact, attempt, .. } => Some((artefact.root, *attempt)),
+            _ => None,
+        });
+        commits.collect()
+    }
+}
+
+#[test]
+fn strong_miners_explore_and_weak_ones_exploit_what_is_confirmed() {
+    let mut pool = Pool::new(3);
+    let weak = (1..=3).find(|m| pool.manager.miners()[&id(*m)].rating.class == Class::Weak).unwrap();
+    let strong = (1..=3).find(|m| *m != weak).unwrap();
+    assert!(matches!(pool.lease(weak).kind, LeaseKind::Explore { .. }), "nothing is confirmed yet");
+    let first = pool.work(strong, 40, 150);
+    let LeaseKind::Exploit { base, mutate: false } = pool.lease(weak).kind else { panic!("must exploit") };
+    assert_eq!((base.artefact, base.permille), (first.artefact, 375));
+    let LeaseKind::Explore { elites, .. } = pool.lease(strong).kind else { panic!("must explore") };
+    assert_eq!(elites[0].artefact, first.artefact, "improvements go both ways");
+    pool.now_ms += 20_000;
+    assert!(matches!(pool.lease(strong).kind, LeaseKind::Exploit { .. }), "exploration has its time");
+}
+
+#[test]
+fn leases_follow_time_and_speed() {
+    let mut pool = Pool::new(1);
+    let lease = pool.lease(1);
+    assert_eq!((lease.wall_ms, lease.left_permille), (4800, 1000));
+    let share = pool.share(&lease, 40);
+    // Done in a quarter of the time: twice the rate next time.
+    pool.now_ms += 1200;
+    assert_eq!(pool.submit(1, &share), None);
+    pool.evaluate(&share, 40, 150);
+    let next = pool.lease(1);
+    let ratio = next.budget_macs * 100 / lease.budget_macs;
+    assert!((190..=200).contains(&ratio), "{ratio}");
+    // Near the end the rest of the phase is one lease; after it there is none.
+    pool.now_ms = pool.manager.search().unwrap().deadline_ms - 8000;
+    let last = pool.lease(1);
+    assert!(last.wall_ms > 1900 && pool.now_ms + last.due_ms <= pool.manager.search().unwrap().deadline_ms - 2400);
+    pool.now_ms += last.wall_ms;
+    assert!(matches!(pool.ask(1, Ask::Lease), Reply::Refused { refusal: Refusal::TooLate, retry_ms } if retry_ms > 0));
+    pool.tell(Event::IntervalEnded { parent: Hash32([1; 32]) });
+    assert!(matches!(pool.ask(1, Ask::Lease), Reply::Refused { refusal: Refusal::NoInterval, .. }));
+}
+
+#[test]
+fn every_bad_share_has_its_refusal() {
+    let mut pool = Pool::new(2);
+    let lease = pool.lease(1);
+    pool.now_ms += lease.wall_ms;
+    let mut good = pool.share(&lease, 40);
+    good.images = (good.images / 4).max(1);
+    let other = pool.share(&lease, 40);
+    let refused = |pool: &mut Pool, change: &dyn Fn(&mut Share)| {
+        let mut share = other.clone();
+        change(&mut share);
+        pool.submit(1, &share)
+    };
+    assert_eq!(pool.submit(2, &good), Some(Refusal::NoLease), "another miner's lease");
+    assert_eq!(refused(&mut pool, &|s| s.lease.0 += 9), Some(Refusal::NoLease));
+    assert_eq!(refused(&mut pool, &|s| s.correct = 101), Some(Refusal::Malformed));
+    assert_eq!(refused(&mut pool, &|s| s.images *= 2), Some(Refusal::OverBudget));
+    assert_eq!(pool.submit(1, &good), None);
+    assert_eq!(pool.submit(1, &good), Some(Refusal::NotNovel), "the same model twice");
+    let lease = pool.lease(1);
+    pool.now_ms += lease.wall_ms;
+    let mut again = pool.share(&lease, 40);
+    again.architecture = good.architecture.clone();
+    again.images = 1;
+    if matches!(&lease.kind, LeaseKind::Explore { subspace, .. } if subspace.contains(&again.architecture)) {
+        assert_eq!(pool.submit(1, &again), Some(Refusal::NotNovel), "the same candidate twice");
+    }
+    let mut outside = pool.share(&lease, 40);
+    outside.architecture.layers[0].filters = 5;
+    assert_eq!(pool.submit(1, &outside), Some(Refusal::OutsideLease));
+    let late = pool.share(&lease, 40);
+    pool.now_ms += 60_000;
+    assert!(matches!(pool.submit(1, &late), Some(Refusal::Late | Refusal::NoLease)));
+}
+
+#[test]
+fn work_faster_than_the_measured_speed_allows_is_implausible() {
+    let mut pool = Pool::new(1);
+    let lease = pool.lease(1);
+    let share = pool.share(&lease, 40);
+    pool.now_ms += 100;
+    assert_eq!(pool.submit(1, &share), Some(Refusal::Implausible));
+}
+
+#[test]
+fn lies_lose_unpaid_work_and_the_next_lease() {
+    let mut pool = Pool::new(2);
+    pool.work(1, 40, 150);
+    assert!(pool.manager.ledger().unpaid(&id(1)) > 0);
+    let lease = pool.lease(1);
+    pool.now_ms += lease.wall_ms;
+    let lie = pool.share(&lease, 90);
+    assert_eq!(pool.submit(1, &lie), None, "believed until it is checked");
+    pool.evaluate(&lie, 41, 151);
+    assert_eq!(pool.manager.ledger().unpaid(&id(1)), 0);
+    assert!(matches!(pool.ask(1, Ask::Lease), Reply::Refused { refusal: Refusal::Suspended, .. }));
+    assert!(pool.manager.elites().iter().all(|e| e.artefact != lie.artefact));
+    // An artefact that is no model of the task is a lie as well.
+    let lease = pool.lease(2);
+    pool.now_ms += lease.wall_ms;
+    let share = pool.share(&lease, 50);
+    pool.submit(2, &share);
+    let job = *pool.manager.jobs.keys().last().unwrap();
+    pool.tell(Event::Evaluated { job, outcome: Outcome::Invalid("outside the search space".into()) });
+    assert!(pool.manager.miners()[&id(2)].is_suspended(pool.now_ms));
+}
+
+#[test]
+fn models_at_chance_earn_nothing() {
+    let mut pool = Pool::new(1);
+    pool.work(1, 12, 45);
+    assert_eq!(pool.manager.ledger().unpaid(&id(1)), 0);
+    assert_eq!(pool.manager.miners()[&id(1)].accepted, 1);
+    pool.work(1, 45, 160);
+    assert!(pool.manager.ledger().unpaid(&id(1)) > 0);
+}
+
+#[test]
+fn commitments_come_early_again_and_last_within_those_allowed() {
+    let mut pool = Pool::new(1);
+    pool.work(1, 12, 45);
+    assert_eq!(pool.commits(), [], "nothing above chance yet");
+    let first = pool.work(1, 30, 120);
+    assert_eq!(pool.commits(), [(first.artefact.root, 1)], "at once");
+    let better = pool.work(1, 35, 140);
+    assert_eq!(pool.commits().len(), 1, "the second waits");
+    let search = pool.manager.search().unwrap();
+    let (started_ms, deadline_ms) = (search.started_ms, search.deadline_ms);
+    pool.now_ms = started_ms + 33_700;
+    pool.tell(Event::Tick);
+    assert_eq!(pool.commits()[1], (better.artefact.root, 2));
+    let best = pool.work(1, 40, 160);
+    pool.now_ms = deadline_ms - 2400;
+    assert!(pool.manager.next_wake_ms().is_some_and(|at| at <= pool.now_ms));
+    pool.tell(Event::Tick);
+    assert_eq!(pool.commits()[2], (best.artefact.root, 3));
+    pool.now_ms += 100;
+    pool.tell(Event::Tick);
+    assert_eq!(pool.commits().len(), 3);
+}
+
+#[test]
+fn a_failed_commitment_does_not_count() {
+    let mut pool = Pool::new(1);
+    let first = pool.work(1, 30, 120);
+    let (parent, root) = (Hash32([1; 32]), first.artefact.root);
+    pool.tell(Event::CommitFailed { parent, root });
+    assert_eq!(pool.commits(), [(root, 1), (root, 1)], "tried again");
+}
+
+#[test]
+fn the_best_on_the_shard_is_revealed_and_a_slow_score_is_not_waited_for() {
+    let reveal = |scores: &[(u8, u32)]| {
+        let mut pool = Pool::new(1);
+        let one = pool.work(1, 30, 120);
+        pool.now_ms = pool.manager.search().unwrap().started_ms + 34_000;
+        let two = pool.work(1, 40, 160);
+        let parent = Hash32([1; 32]);
+        pool.tell(Event::ShardKnown { parent });
+        for (which, correct) in scores {
+            let root = if *which == 1 { one.artefact.root } else { two.artefact.root };
+            pool.tell(Event::Scored { parent, root, correct: Some(*correct) });
+        }
+        pool.now_ms += commit::SCORING_MS;
+        pool.tell(Event::Tick);
+        let reveals = pool.effects.iter().filter_map(|e| match e {
+            Effect::Reveal { artefact, correct, .. } => Some((*artefact == one.artefact, *correct)),
+            _ => None,
+        });
+        reveals.collect::<Vec<_>>()
+    };
+    assert_eq!(reveal(&[(1, 200), (2, 190)]), [(true, Some(200))]);
+    assert_eq!(reveal(&[(1, 200), (2, 210)]), [(false, Some(210))]);
+    assert_eq!(reveal(&[]), [(false, None)], "by the hold-out when nothing is scored in time");
+}
+
+#[test]
+fn a_model_that_must_be_beaten_is_not_committed_again() {
+    let mut pool = Pool::new(1);
+    let winner = pool.work(1, 40, 160);
+    let workload = pool.manager.search().unwrap().interval.workload.clone();
+    pool.now_ms += 60_000;
+    pool.begin(2, &workload, Some(winner.artefact.root));
+    pool.tell(Event::Tick);
+    assert_eq!(pool.commits().len(), 1, "only the first round's");
+    let weaker = pool.work(1, 38, 150);
+    assert_eq!(pool.commits().len(), 1, "it would not win");
+    let better = pool.work(1, 45, 170);
+    assert_eq!(pool.commits().last(), Some(&(better.artefact.root, 1)));
+    assert_ne!(better.artefact, weaker.artefact);
+}
+
+#[test]
+fn three_missed_heartbeats_suspend_but_never_delete() {
+    let mut pool = Pool::new(2);
+    let lease = pool.lease(1);
+    let Some(index) = pool.manager.leases().get(lease.id).unwrap().box_index else { panic!("explores") };
+    pool.now_ms += 2000;
+    assert!(matches!(pool.ask(1, Ask::Progress { lease: lease.id, done_macs: 5 }), Reply::Ack { go_on: true, .. }));
+    pool.now_ms += 6001;
+    pool.tell(Event::Tick);
+    assert!(!pool.manager.miners()[&id(1)].online);
+    let boxes = pool.manager.search().unwrap().boxes.as_ref().unwrap();
+    assert_eq!(boxes.boxes()[index].leases, 0, "its box is due again");
+    assert!(matches!(pool.ask(1, Ask::Progress { lease: lease.id, done_macs: 6 }), Reply::Ack { go_on: false, .. }));
+    assert!(pool.manager.miners()[&id(1)].online, "it is back");
+    pool.lease(1);
+}
+
+#[test]
+fn a_full_pool_keeps_those_it_owes() {
+    let mut pool = Pool::new(2);
+    pool.manager.params.max_miners = 2;
+    pool.work(1, 40, 160);
+    pool.ask(1, Ask::Leave);
+    let hello = Ask::Hello { version: VERSION, account: AccountId([3; 32]) };
+    assert!(matches!(pool.ask(3, hello.clone()), Reply::Refused { refusal: Refusal::Full, .. }), "1 is owed, 2 works");
+    pool.ask(2, Ask::Leave);
+    assert!(matches!(pool.ask(3, hello), Reply::Welcome { .. }));
+    assert!(pool.manager.miners().contains_key(&id(1)) && !pool.manager.miners().contains_key(&id(2)));
+}
+
+#[test]
+fn a_restarted_manager_asks_again_for_what_was_under_way() {
+    let mut pool = Pool::new(1);
+    let lease = pool.lease(1);
+    pool.now_ms += lease.wall_ms;
+    let share = pool.share(&lease, 40);
+    pool.submit(1, &share);
+    let job = CalibrationJob { seed: [0; 32], steps: 1 };
+    pool.tell(Event::CalibrationChecked { miner: id(1), job, correct: false });
+    assert!(!pool.manager.miners()[&id(1)].is_suspended(pool.now_ms), "an answer to no question");
+    let wanted = pool.manager.resume();
+    assert!(matches!(&wanted[..], [Effect::Evaluate { artefact, .. }] if *artefact == share.artefact));
+    pool.tell(Event::BlockWon { block: Hash32([1; 32]), reward: Amount(5) });
+}

@@ -59,6 +59,7 @@ pub struct Miner {
     beat_at_ms: u64,
     interval: Option<(Interval, EvaluationPlan)>,
     prepared: Option<BlockHash>,
+    starts: Vec<Architecture>,
     work: Option<Work>,
     next_order: u64,
     /// Candidates of this interval that were trained from scratch, here or, as the pool said, elsewhere.
@@ -87,6 +88,7 @@ impl Miner {
             beat_at_ms: 0,
             interval: None,
             prepared: None,
+            starts: Vec::new(),
             work: None,
             next_order: 1,
             tried: BTreeSet::new(),
@@ -110,8 +112,9 @@ impl Miner {
                     self.outbox.push_back(Request::Calibrated { seed: job.seed, digest });
                 }
             }
-            MinerEvent::Prepared { parent } => {
+            MinerEvent::Prepared { parent, starts } => {
                 self.prepared = Some(parent);
+                self.starts = starts;
                 self.next_order(&mut effects);
             }
             MinerEvent::NotPrepared { parent } => self.not_prepared(&parent),

@@ -151,10 +151,10 @@ impl Miner {
                 let whole = Subspace::whole(interval.workload.space.clone());
                 (self.vary(&whole, &base.architecture, interval, &mut work.rng)?, None, u64::MAX)
             }
-            LeaseKind::Explore { subspace, rung_images, elites, taken } => {
+            LeaseKind::Explore { subspace, rung_images, elites, taken, turn } => {
                 self.tried.extend(taken);
                 let elites: Vec<Architecture> = elites.into_iter().map(|e| e.architecture).collect();
-                let candidate = self.candidate(&subspace, &elites, interval, work, rung_images)?;
+                let candidate = self.candidate(&subspace, &elites, interval, work, (rung_images, turn))?;
                 (candidate, None, u64::from(rung_images))
             }
         };
@@ -180,9 +180,8 @@ impl Miner {
         elites: &[Architecture],
         interval: &Interval,
         work: &mut Work,
-        rung_images: u32,
+        (rung_images, turn): (u32, u32),
     ) -> Option<Architecture> {
-        let input = interval.workload.input;
         let affordable = |network: &Architecture| {
             let macs = interval.training_macs(network).unwrap_or(u64::MAX);
             macs.saturating_mul(rung_images.into()) <= work.lease.budget_macs.saturating_mul(2)
@@ -192,8 +191,10 @@ impl Miner {
                 && !self.tried.contains(&architecture_name(network))
                 && climb::is_feasible(&interval.workload, network)
         };
-        let known = elites.iter().cloned().chain(climb::starting_points(part.space.conv_layers, input));
-        let known: Vec<Architecture> = known.filter_map(|network| part.project(&network)).collect();
+        let known = elites.iter().chain(&self.starts);
+        let mut known: Vec<Architecture> = known.filter_map(|network| part.project(network)).collect();
+        let turns = usize::try_from(turn).unwrap_or(0) % known.len().max(1);
+        known.rotate_left(turns);
         // With a confirmed network to climb from, one starting point an interval is enough.
         let fresh = self.climbed.is_empty() || elites.is_empty();
         if let Some(start) = known.iter().find(|n| fresh && usable(n) && affordable(n)) {

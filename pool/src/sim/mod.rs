@@ -382,7 +382,7 @@ impl Simulation {
                 self.later(u64::try_from(ms).unwrap_or(u64::MAX >> 1), Happening::Miner(miner, life, event));
             }
             MinerEffect::Prepare { interval, .. } => {
-                let event = MinerEvent::Prepared { parent: interval.parent };
+                let event = MinerEvent::Prepared { parent: interval.parent, starts: Vec::new() };
                 self.later(200, Happening::Miner(miner, life, event));
             }
             MinerEffect::Train(order) => {
