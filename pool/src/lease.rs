@@ -104,11 +104,13 @@ impl LeaseBook {
         let silence_ms = rule.every_ms.saturating_mul(rule.missed.into());
         let mut ended = Vec::new();
         for running in self.leases.values_mut().filter(|l| l.state == LeaseState::Running) {
-            let lost = now_ms > running.heard_ms.saturating_add(silence_ms);
+            let silent_ms = running.heard_ms.saturating_add(silence_ms);
+            let lost = now_ms > silent_ms;
+            // The end counts from when it was due, not from when it was noticed.
             if lost {
-                running.state = LeaseState::Lost { at_ms: now_ms };
+                running.state = LeaseState::Lost { at_ms: silent_ms };
             } else if now_ms > running.due_at_ms {
-                running.state = LeaseState::Ended { at_ms: now_ms };
+                running.state = LeaseState::Ended { at_ms: running.due_at_ms };
             } else {
                 continue;
             }
@@ -222,7 +224,7 @@ mod tests {
         assert_eq!(book.expire(5001, RULE), [(LeaseId(2), false)], "its end comes before its silence");
         assert_eq!(book.running(), 0);
         assert!(book.get(LeaseId(1)).unwrap().takes_shares(5000, 2000));
-        book.prune(5002, 2000);
+        book.prune(5001, 2000);
         assert!(book.get(LeaseId(1)).is_none() && book.get(LeaseId(2)).is_some());
     }
 
