@@ -54,6 +54,7 @@ fn partitions_that_heal() {
 #[test]
 fn halves_that_meet_again() {
     check(Scenario::Halves);
+    check(Scenario::Sides);
 }
 
 #[test]

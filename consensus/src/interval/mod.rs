@@ -19,6 +19,9 @@ mod timeline;
 mod votes;
 mod voting;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -49,7 +52,7 @@ struct Signed {
 }
 
 /// The machine of one node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct IntervalMachine {
     phases: Phases,
     limits: Limits,

@@ -22,6 +22,9 @@ pub enum Scenario {
     Partitions,
     /// The network is cut in halves, of the seats too, for several intervals.
     Halves,
+    /// Two parts of the network see different siblings, of which one carries no votes, and are cut apart, until one
+    /// interval before the calm.
+    Sides,
     /// Nodes die and start again, over and over.
     Crashes,
     /// A tolerated number of seats withholds its votes.
@@ -56,13 +59,14 @@ pub enum Scenario {
 
 impl Scenario {
     /// All scenarios.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::CalmFiller,
         Self::CalmTask,
         Self::NoMiners,
         Self::BadLinks,
         Self::Partitions,
         Self::Halves,
+        Self::Sides,
         Self::Crashes,
         Self::WithheldVotes,
         Self::OmittedVotes,
@@ -105,6 +109,7 @@ pub fn setup(scenario: Scenario, seats: usize, seed: u64) -> Setup {
         }
         Scenario::Partitions => partitions(&mut setup, &mut rng),
         Scenario::Halves => halves(&mut setup, &mut rng),
+        Scenario::Sides => sides(&mut setup, &mut rng),
         Scenario::Crashes => crashes(&mut setup, &mut rng),
         Scenario::WithheldVotes => {
             misconduct(&mut setup, &mut rng, |_| Conduct { withhold_votes: true, ..Conduct::HONEST })
@@ -160,6 +165,18 @@ fn halves(setup: &mut Setup, rng: &mut Rng) {
     setup.plan.push((rng.range(INTERVAL_MS, 4 * INTERVAL_MS), Action::Partition(groups)));
     setup.calm_from_ms = rng.range(6 * INTERVAL_MS, 9 * INTERVAL_MS);
     setup.plan.push((setup.calm_from_ms, Action::Heal));
+}
+
+fn sides(setup: &mut Setup, rng: &mut Rng) {
+    setup.mine_permille = 1000;
+    let (one, two): (BTreeSet<usize>, BTreeSet<usize>) = (0..setup.nodes).partition(|_| rng.chance(500));
+    let groups = (0..setup.nodes).map(|node| u8::from(two.contains(&node))).collect();
+    let height = rng.range(3, 5);
+    let until_ms = setup.calm_from_ms - INTERVAL_MS;
+    setup.omit_at.insert(height, two.clone());
+    setup.routes = vec![BlockRoute { height, seen_by: vec![one, two], until_ms }];
+    setup.plan.push((height * INTERVAL_MS + rng.below(INTERVAL_MS), Action::Partition(groups)));
+    setup.plan.push((until_ms, Action::Heal));
 }
 
 fn crashes(setup: &mut Setup, rng: &mut Rng) {

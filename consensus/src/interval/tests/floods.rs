@@ -1,0 +1,150 @@
+//! Bounds on what strangers can make a node keep or do.
+
+use super::*;
+use crate::signed::Signed;
+use crate::testkit::{number_hash, signing_key};
+use crate::types::{Commitment, Evidence, Outcome};
+
+#[test]
+fn commitments_are_bounded_by_owner_list_and_money() {
+    let mut bed = Bed::new(1);
+    for _ in 0..10 {
+        bed.commit(10, 40);
+    }
+    // Account 30 is not funded.
+    bed.commit(30, 40);
+    let parent = bed.base();
+    let wrong = bed.h.commit(parent, 11, 40).commitment.message;
+    let wrong = Commitment { round: 7, ..wrong };
+    bed.feed(Event::Commitment(Signed::new(wrong, &bed.h.chain.chain_hash(), &signing_key(11))));
+    let list = closed(&bed.at(D)).unwrap();
+    assert_eq!(list.0.len(), 3);
+    assert!(list.0.iter().all(|c| c.message.owner == account(10)));
+}
+
+#[test]
+fn the_list_is_bounded_and_first_come_first_served() {
+    let mut bed = Bed::new(1);
+    let cap = bed.h.chain.spec().limits.list_cap as usize;
+    let rounds: Vec<Round> =
+        (0..24u64).flat_map(|owner| (0..3).map(move |_| owner)).map(|o| bed.commit(o, 40)).collect();
+    assert!(rounds.len() > cap);
+    let list = closed(&bed.at(D)).unwrap();
+    assert_eq!(list, ClosingList::new(rounds[..cap].iter().map(|r| r.commitment.clone())));
+}
+
+#[test]
+fn closings_that_break_the_rules_do_not_count() {
+    let mut bed = Bed::new(1);
+    let parent = bed.base();
+    let rounds = [bed.commit(10, 40), bed.commit(11, 40)];
+    // Not a seat; a list that is not the signed one; more than one owner may list.
+    bed.others_close(&[9], &rounds);
+    let set = bed.h.closings(parent, &[account(0)], &rounds);
+    let closing = set.expand(parent, &set.closings[0]);
+    bed.feed(Event::Closing(closing, ClosingList::default()));
+    let greedy: Vec<Round> = (0..4).map(|_| bed.h.commit(parent, 12, 40)).collect();
+    bed.others_close(&[2], &greedy);
+    bed.others_close(&[3], &rounds);
+    assert!(bed.m.closing_set(&parent, None).is_none());
+    bed.others_close(&[0, 2], &rounds);
+    assert_eq!(bed.m.closing_set(&parent, None).unwrap().closings.len(), 3);
+    let one = rounds[0].commitment.message.hash();
+    assert_eq!(bed.m.closing_set(&parent, Some(&one)).unwrap().closings.len(), 3);
+    assert!(bed.m.closing_set(&parent, Some(&number_hash(1))).is_none());
+}
+
+#[test]
+fn two_closings_two_blocks_and_two_votes_are_evidence() {
+    let mut bed = Bed::new(1);
+    let round = bed.commit(10, 40);
+    bed.others_close(&[0], std::slice::from_ref(&round));
+    let evidence = |effects: &[Effect]| {
+        effects
+            .iter()
+            .filter_map(|e| match e {
+                Effect::Equivocation(evidence) => Some((**evidence).clone()),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    assert!(matches!(evidence(&bed.others_close(&[0], &[]))[..], [Evidence::Closings(..)]));
+    assert!(evidence(&bed.others_close(&[0], &[])).is_empty(), "said once");
+
+    let first = bed.candidate(&round, std::slice::from_ref(&round), None);
+    let mut second = (*first).clone();
+    second.header.message.time_ms += 1;
+    bed.show(&first);
+    assert!(matches!(evidence(&bed.show(&Arc::new(second)))[..], [Evidence::Blocks(..)]));
+
+    let (one, two) = (bed.idle(0, None), bed.idle(1, None));
+    bed.validate(&one);
+    bed.validate(&two);
+    bed.others_vote(one.hash(), &[3]);
+    assert!(matches!(evidence(&bed.others_vote(two.hash(), &[3]))[..], [Evidence::Votes(..)]));
+}
+
+#[test]
+fn candidates_of_one_producer_and_strangers_proposals_are_bounded() {
+    let mut bed = Bed::new(1);
+    let round = bed.commit(10, 40);
+    bed.at(D + 4_000);
+    let block = bed.candidate(&round, std::slice::from_ref(&round), None);
+    let mut asked = Vec::new();
+    for later in 0..20 {
+        let mut block = (*block).clone();
+        block.header.message.time_ms += later;
+        let hash = block.hash();
+        asked.extend(to_validate(&bed.show(&Arc::new(block))));
+        bed.feed(Event::CandidateRefused(hash));
+    }
+    assert_eq!(asked.len(), 3);
+    // An idle block out of turn is not even looked at.
+    let mut stranger = (*bed.idle(0, None)).clone();
+    stranger.header.message.producer = account(10);
+    assert!(to_validate(&bed.show(&Arc::new(stranger))).is_empty());
+}
+
+#[test]
+fn made_up_keys_do_not_push_out_the_real_one() {
+    let (mut bed, opened) = Bed::with_task(1);
+    let key = bed.h.shard_key(&bed.h.interval(opened)).unwrap();
+    bed.feed(Event::Key(key));
+    for number in 0..500 {
+        bed.feed(Event::Key(ShardKey(number_hash(number).0)));
+    }
+    assert_eq!(bed.m.key_for(&opened), Some(key));
+    assert!(bed.m.keys.len() <= 32);
+}
+
+#[test]
+fn messages_on_unknown_parents_are_bounded() {
+    let mut bed = Bed::new(1);
+    let message = bed.h.commit(bed.base(), 10, 40).commitment.message;
+    for number in 0..2_000 {
+        let message = Commitment { parent: number_hash(number), ..message.clone() };
+        let commitment = Signed::new(message, &bed.h.chain.chain_hash(), &signing_key(10));
+        bed.feed(Event::Commitment(commitment));
+    }
+    assert!(bed.m.early.len() <= 256);
+    assert_eq!(bed.m.rounds.len(), 1);
+}
+
+#[test]
+fn an_unavailable_candidate_counts_as_absent_until_it_is_there() {
+    let mut bed = Bed::new(0);
+    let rounds = [bed.commit(10, 40), bed.commit(11, 50)];
+    bed.at(D);
+    bed.others_close(&[0, 1, 2, 3], &rounds);
+    let (low, high) = (bed.candidate(&rounds[0], &rounds, None), bed.candidate(&rounds[1], &rounds, None));
+    bed.show(&low);
+    bed.show(&high);
+    bed.validate(&low);
+    bed.feed(Event::CandidateUnavailable(high.hash()));
+    assert_eq!(to_validate(&bed.at(D + VIEW - 1)), []);
+    assert_eq!(to_validate(&bed.at(D + VIEW)), [high.hash()], "asked for again");
+    bed.feed(Event::CandidateUnavailable(high.hash()));
+    let effects = bed.at(D + 5_000 + VIEW / 2);
+    assert_eq!(voted(&effects).unwrap().block, low.hash());
+    assert!(matches!(low.body.outcome, Outcome::Scored { .. }));
+}
