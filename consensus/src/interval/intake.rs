@@ -104,8 +104,8 @@ impl IntervalMachine {
         }
         let limits = self.limits.clone();
         let Some(round) = self.round_mut(&parent, chain) else { return };
-        let held = u8::try_from(round.commitments_of(&owner)).unwrap_or(u8::MAX).saturating_add(1);
-        if held <= limits.commitments_per_owner && chain.can_commit(&parent, &owner, held) {
+        let fees = round.context.commitment_fee.checked_mul(round.commitments_of(&owner) as u64 + 1);
+        if fees.is_some_and(|fees| chain.can_spend(&parent, &owner, fees)) {
             round.add_commitment(commitment, &limits);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use podl_chain_spec::AccountId;
+use podl_chain_spec::{AccountId, Amount};
 
 use crate::chain::Chain;
 use crate::rules::IntervalContext;
@@ -14,8 +14,8 @@ pub trait ChainView {
     /// The interval on a valid block that is not below the last final one; `None` if it is unknown or cannot be read.
     fn interval(&self, parent: &BlockHash) -> Option<Arc<IntervalContext>>;
 
-    /// Whether an account can pay the fees of so many commitments in the interval on `parent`.
-    fn can_commit(&self, parent: &BlockHash, owner: &AccountId, commitments: u8) -> bool;
+    /// Whether an account can spend an amount in the block that follows `parent`.
+    fn can_spend(&self, parent: &BlockHash, account: &AccountId, amount: Amount) -> bool;
 }
 
 impl<S: StateStore> ChainView for Chain<S> {
@@ -24,10 +24,9 @@ impl<S: StateStore> ChainView for Chain<S> {
         self.interval_context(parent).ok().flatten().map(Arc::new)
     }
 
-    fn can_commit(&self, parent: &BlockHash, owner: &AccountId, commitments: u8) -> bool {
-        let Some(interval) = self.interval(parent) else { return false };
-        let Some(account) = self.state(parent).and_then(|state| state.account(owner).ok()) else { return false };
-        let fees = interval.commitment_fee.checked_mul(commitments.into());
-        fees.is_some_and(|fees| account.spendable(interval.height) >= fees)
+    fn can_spend(&self, parent: &BlockHash, account: &AccountId, amount: Amount) -> bool {
+        let Some(state) = self.state(parent) else { return false };
+        let account = state.account(account).ok();
+        account.is_some_and(|account| account.spendable(state.height() + 1) >= amount)
     }
 }
