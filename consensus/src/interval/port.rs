@@ -21,7 +21,7 @@ pub trait ChainView {
 impl<S: StateStore> ChainView for Chain<S> {
     fn interval(&self, parent: &BlockHash) -> Option<Arc<IntervalContext>> {
         // A state that cannot be read has been reported by the import that needed it.
-        self.interval_context(parent).ok().flatten().map(Arc::new)
+        self.shared_interval(parent).ok().flatten()
     }
 
     fn can_spend(&self, parent: &BlockHash, account: &AccountId, amount: Amount) -> bool {
