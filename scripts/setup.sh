@@ -18,11 +18,12 @@ check_rust() {
     fi
 }
 
-# RocksDB is C++ and its bindings are generated with libclang.
+# RocksDB is C++ and its bindings are generated with libclang. libclang-cpp, which other packages bring, is another
+# library.
 has_libclang() {
     [ -n "${LIBCLANG_PATH:-}" ] && return 0
     local file
-    for file in /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-*.so* /usr/lib/*/libclang.so* /usr/lib/*/libclang-[0-9]*.so* /usr/lib/libclang.so*; do
+    for file in /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-[0-9]*.so* /usr/lib/*/libclang.so* /usr/lib/*/libclang-[0-9]*.so* /usr/lib/libclang.so*; do
         [ -e "$file" ] && return 0
     done
     return 1
