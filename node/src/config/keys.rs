@@ -124,6 +124,30 @@ pub const KEYS: &[Key] = &[
         set: set!(bootnodes, multiaddrs),
     },
     Key {
+        name: "external",
+        default: "[]",
+        help: "Addresses under which others reach this node behind a forwarded port.",
+        set: set!(external, multiaddrs),
+    },
+    Key {
+        name: "nat",
+        default: "false",
+        help: "Behind a home router: find out whether others can reach this node, and open direct paths through relays.",
+        set: set!(nat, flag),
+    },
+    Key {
+        name: "relays",
+        default: "[]",
+        help: "Relays to be reachable through (…/p2p/PEER-ID), with nat on.",
+        set: set!(relays, multiaddrs),
+    },
+    Key {
+        name: "serve_relay",
+        default: "false",
+        help: "Carry connections of nodes that cannot be reached directly, within limits.",
+        set: set!(serve_relay, flag),
+    },
+    Key {
         name: "mdns",
         default: "",
         help: "Whether to look for peers on the local network. Unless set, the chain's specification decides.",

@@ -26,6 +26,14 @@ pub struct NodeConfig {
     pub listen: Vec<Multiaddr>,
     /// Peers to find the network through, besides those of the chain's specification.
     pub bootnodes: Vec<Multiaddr>,
+    /// Addresses under which others reach this node, when they differ from those it listens on.
+    pub external: Vec<Multiaddr>,
+    /// Whether to find out if others can reach this node, and to open direct paths through relays.
+    pub nat: bool,
+    /// Relays to be reachable through, each with its peer id.
+    pub relays: Vec<Multiaddr>,
+    /// Whether to carry connections of nodes that cannot be reached directly.
+    pub serve_relay: bool,
     /// Whether to look for peers on the local network; the specification decides if not set.
     pub mdns: Option<bool>,
     /// Address of JSON-RPC; none if it is off.

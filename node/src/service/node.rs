@@ -9,8 +9,8 @@ use podl_chain_spec::{ChainSpec, SpecError};
 use podl_consensus::chain::Chain;
 use podl_consensus::state::StateError;
 use podl_network::{
-    BlobError, BlobStore, Network, NetworkConfig, NetworkError, NetworkEvent, NetworkHandle, NetworkPorts, Protocol,
-    ProtocolLimits, TopicConfig,
+    BlobError, BlobStore, NatConfig, Network, NetworkConfig, NetworkError, NetworkEvent, NetworkHandle, NetworkPorts,
+    Protocol, ProtocolLimits, TopicConfig,
 };
 use podl_rpc::server::{Probe, RpcLimits, ServeError, Server, serve, serve_metrics};
 use podl_rpc::{Token, TokenError};
@@ -247,6 +247,8 @@ fn network_config(config: &NodeConfig, spec: &ChainSpec, data_dir: &DataDir) -> 
         })?;
         network.bootnodes.push(parsed);
     }
+    network.external.clone_from(&config.external);
+    network.nat = NatConfig { enabled: config.nat, serve: config.serve_relay, relays: config.relays.clone() };
     network.mdns = config.mdns.unwrap_or(spec.network.mdns);
     network.limits.connections = config.max_peers.saturating_mul(2);
     network.limits.inbound_connections = config.max_peers.saturating_mul(3) / 2;

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use podl_chain_spec::Amount;
 use podl_consensus::types::OutcomeKind;
 use podl_rpc::NodeApiClient;
-use podl_rpc::types::{BlockId, BlockView, IntervalPhase, IntervalStatus, PayoutView, TxState};
+use podl_rpc::types::{BlockId, BlockView, IntervalStatus, PayoutView, TxState};
 use serde::Serialize;
 
 use super::network::LocalNetwork;
@@ -77,7 +77,6 @@ pub struct Summary {
 pub struct Follower {
     height: u64,
     last_block: Option<Instant>,
-    reveal: Option<Instant>,
     intervals_ms: Vec<u64>,
     reveals_ms: Vec<u64>,
 }
@@ -110,11 +109,10 @@ impl Follower {
             let Ok(status) = client.public().interval_status().await else { continue };
             if waited.is_some() && status.height > height {
                 let block = client.public().chain_block(BlockId::Height(height)).await?;
-                self.note(&block);
+                // The node measured it, unless it is further on already.
+                let revealed = status.previous_reveal_ms.filter(|_| status.height == height + 1);
+                self.note(&block, revealed);
                 return Ok(block);
-            }
-            if status.phase == IntervalPhase::Reveal && self.reveal.is_none() {
-                self.reveal = Some(Instant::now());
             }
             view(&status);
             if waited.is_some() {
@@ -123,10 +121,10 @@ impl Follower {
         }
     }
 
-    fn note(&mut self, block: &BlockView) {
+    fn note(&mut self, block: &BlockView, revealed_ms: Option<u64>) {
         self.height = block.height;
         self.intervals_ms.extend(self.last_block.replace(Instant::now()).map(millis));
-        self.reveals_ms.extend(self.reveal.take().map(millis));
+        self.reveals_ms.extend(revealed_ms);
     }
 
     /// Compares all nodes at every height followed, waiting for the slowest, and sums up.

@@ -64,6 +64,8 @@ pub struct IntervalStatus {
     pub elapsed_ms: u64,
     /// Until the phase ends at the latest, if it has an end.
     pub remaining_ms: Option<u64>,
+    /// From the opening of candidates to the votes of a majority in the interval before; null if none were opened.
+    pub previous_reveal_ms: Option<u64>,
     /// Commitments seen.
     pub commitments: u32,
     /// Closings seen.

@@ -311,6 +311,7 @@ impl NodeApiServer for SmallNode {
             phase: IntervalPhase::Reveal,
             elapsed_ms: 11_400,
             remaining_ms: Some(1600),
+            previous_reveal_ms: Some(412),
             commitments: 5,
             closings: 4,
             has_key: true,

@@ -247,10 +247,17 @@ impl Core {
         match phase {
             // The interval moved on to this block: votes of a majority stand behind it.
             Phase::Train => {
+                let revealed = self.reveal_since_ms.take();
+                self.previous_reveal_ms = revealed.map(|since| self.phase_since_ms.saturating_sub(since));
                 self.tell_winner(parent);
                 self.announce_interval();
             }
-            _ => self.tell_miner(MiningEvent::Closed { parent: parent.block }),
+            phase => {
+                if phase == Phase::Reveal {
+                    self.reveal_since_ms = Some(self.phase_since_ms);
+                }
+                self.tell_miner(MiningEvent::Closed { parent: parent.block });
+            }
         }
     }
 

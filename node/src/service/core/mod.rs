@@ -158,6 +158,9 @@ pub struct Core {
     /// Events for the machine that came up while it handled another.
     events: VecDeque<Event>,
     phase_since_ms: u64,
+    /// When candidates of this interval were opened, and how long the interval before took from there to its block.
+    reveal_since_ms: Option<u64>,
+    previous_reveal_ms: Option<u64>,
     min_free_bytes: u64,
     low_disk: bool,
     next_housekeeping_ms: u64,
@@ -203,6 +206,8 @@ impl Core {
             listen: Vec::new(),
             events: VecDeque::new(),
             phase_since_ms: 0,
+            reveal_since_ms: None,
+            previous_reveal_ms: None,
             min_free_bytes: parts.min_free_bytes,
             low_disk: false,
             next_housekeeping_ms: 0,

@@ -268,6 +268,7 @@ impl Core {
                 IntervalPhase::Validate => left(phases.validate_ms),
                 _ => None,
             },
+            previous_reveal_ms: self.previous_reveal_ms,
             commitments: u32::try_from(self.machine.commitments(&base.block).len()).unwrap_or(u32::MAX),
             closings: u32::try_from(self.machine.closings(&base.block)).unwrap_or(u32::MAX),
             has_key: self.machine.key_for(&base.block).is_some(),
