@@ -14,6 +14,7 @@ mod node;
 mod publisher;
 mod signer;
 mod solo;
+mod supply;
 pub mod wire;
 mod worker;
 

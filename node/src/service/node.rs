@@ -24,6 +24,7 @@ use super::data_dir::{DataDir, DataDirError};
 use super::input::{CoreHandle, Input, QUEUE};
 use super::publisher::Publisher;
 use super::signer::{SignError, Signer};
+use super::supply::SupplyAudits;
 use super::wire::{SYNC_REQUEST_BYTES, Topic, sync_response_bytes};
 use super::worker::Worker;
 use crate::config::NodeConfig;
@@ -104,6 +105,7 @@ impl Node {
         let clock = Clock::default();
         let data_dir = DataDir::open(&config.data_dir)?;
         let (db, chain) = open_chain(&data_dir, &spec)?;
+        let supply = SupplyAudits::new(db.clone(), &spec);
         let chain_hash = spec.genesis_hash();
         let signer = wallet.clone().map(|w| Signer::open(w, chain_hash, db.clone())).transpose()?;
         let publisher =
@@ -147,6 +149,7 @@ impl Node {
             clock,
             is_mining: config.mine,
             pool,
+            supply,
         }));
         let servers = start_servers(config, &api, &data_dir).await?;
         Ok(Self {
