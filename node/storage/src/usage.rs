@@ -1,5 +1,7 @@
 //! How much disk the database takes, and making it take less.
 
+use rocksdb::{BottommostLevelCompaction, CompactOptions};
+
 use crate::columns;
 use crate::database::Database;
 use crate::error::StorageError;
@@ -24,10 +26,13 @@ impl Database {
     /// # Errors
     /// [`StorageError`] when the disk fails.
     pub fn compact(&self) -> Result<(), StorageError> {
+        let mut options = CompactOptions::default();
+        // Without this, tables that need not be merged only move down and keep the marks of what was deleted.
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         for name in columns::ALL {
             let column = self.column(name)?;
             self.db.flush_cf(column)?;
-            self.db.compact_range_cf(column, None::<&[u8]>, None::<&[u8]>);
+            self.db.compact_range_cf_opt(column, None::<&[u8]>, None::<&[u8]>, &options);
         }
         Ok(())
     }
