@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod logging;
 pub mod paths;
+pub mod pool_miner;
 pub mod publish;
 pub mod replay;
 pub mod sealed;

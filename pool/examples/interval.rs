@@ -11,7 +11,8 @@ use std::time::Duration;
 use podl_chain_spec::{AccountId, Amount, ChainSpec, Hash32};
 use podl_consensus::hash::blob_root;
 use podl_consensus::types::BlobRef;
-use podl_consensus::workload::{Bounds, InputShape, Space, Workload, WorkloadVersions};
+use podl_consensus::workload::{Bounds, InputShape, Space, WorkVerifier, Workload, WorkloadVersions};
+use podl_nas::Verifier;
 use podl_nas::data::{Dataset, Source, SplitPlan, encode_dataset, generate, input_table, read_cifar10, split};
 use podl_pool::drivers::{
     LocalTransport, ManagerConfig, ManagerDriver, MemoryStore, MinerConfig, PoolAction, TrainBench, TrainSettings,
@@ -95,6 +96,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             data: DataSource::Published { data: blob, train_images: u32::try_from(cut.train.len())? },
             baseline,
         };
+        let mut committed: Vec<(Hash32, Arc<Vec<u8>>)> = Vec::new();
         let start = std::time::Instant::now();
         manager.begin_interval(interval, Some(data.clone()), seconds * 1000);
         while start.elapsed() < Duration::from_secs(seconds) {
@@ -103,8 +105,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             for action in actions.try_iter() {
                 let at = start.elapsed().as_secs_f32();
                 match action {
-                    PoolAction::Commit { artefact, attempt, .. } => {
+                    PoolAction::Commit { artefact, attempt, bytes, .. } => {
                         println!("{at:5.1} s  commitment {attempt} to {}", artefact.root.short());
+                        committed.push((artefact.root, bytes));
                     }
                     PoolAction::Improved { miner, root, count, images } => {
                         let miner = miner.0.0[0];
@@ -116,18 +119,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         manager.end_interval(parent);
         let shard = &cut.shards[usize::try_from(round)? % cut.shards.len()];
-        manager.shard_known(parent, Arc::new(encode_dataset(shard)));
-        for _ in 0..40 {
-            std::thread::sleep(Duration::from_millis(100));
-            manager.tick();
-            for action in actions.try_iter() {
-                if let PoolAction::Reveal { artefact, correct, .. } = action {
-                    println!("== round {round}: {correct:?} of {} on the shard", shard.len());
-                    baseline = Some(artefact.root);
-                    manager.block_won(parent, Amount(1_000_000));
-                    manager.block_final(parent);
-                }
-            }
+        let workload = workload(input_table(&cut.train));
+        let verifier = Verifier::new(2);
+        let encoded = encode_dataset(shard);
+        let score = |bytes: &[u8]| verifier.score(&workload, &spec.caps, bytes, &encoded).unwrap_or(0);
+        if let Some((correct, root)) = committed.iter().map(|(root, bytes)| (score(bytes), *root)).max() {
+            println!("== round {round}: {correct} of {} on the shard", shard.len());
+            baseline = Some(root);
+            manager.block_won(parent, Amount(1_000_000));
+            manager.block_final(parent);
         }
         for elite in manager.elites().iter().take(4) {
             let layers: Vec<String> = elite
@@ -146,8 +146,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 layers.join(" ")
             );
         }
-        for (id, _, standing) in manager.overview().miners {
-            println!("   miner {} {standing:?}", id.0.0[0]);
+        for miner in manager.overview().miners {
+            println!("   miner {} {:?}", miner.id.0.0[0], miner.standing);
         }
     }
     for handle in handles {

@@ -164,8 +164,8 @@ pub struct Standing {
 pub enum Reply {
     /// To Hello.
     Welcome {
-        /// The pool's cut, in thousandths.
-        fee_permille: u16,
+        /// The pool's cut, in hundredths of a percent.
+        fee_basis_points: u16,
         /// How often to report progress.
         heartbeat_ms: u64,
         /// What to calibrate with; none when the pool knows the miner's speed.

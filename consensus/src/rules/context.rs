@@ -17,6 +17,8 @@ pub struct TaskRound {
     pub publisher: AccountId,
     /// Training and search-validation images.
     pub data: BlobRef,
+    /// How many of them come first and are for training.
+    pub train_images: u32,
     /// This round's sealed test shard.
     pub shard: ShardRef,
     /// The model to beat: the last winner's, or the publisher's baseline before anybody won.
@@ -101,6 +103,7 @@ impl IntervalContext {
             context.published = Some(TaskRound {
                 publisher: task.publisher,
                 data: task.task.data,
+                train_images: task.task.train_images,
                 shard: *shard,
                 baseline: status.last_winner.map(|winner| winner.model).or(task.task.baseline),
                 min_gain: task.task.min_gain.max(1),

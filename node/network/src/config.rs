@@ -125,6 +125,8 @@ pub struct NetworkConfig {
     pub mdns: bool,
     /// Topics to join.
     pub topics: Vec<TopicConfig>,
+    /// Protocols whose requests this node answers; peers are told that it does not speak the others.
+    pub serves: Vec<Protocol>,
     /// Limits of the sync protocol.
     pub sync: ProtocolLimits,
     /// Limits of the pool protocol.
@@ -149,6 +151,7 @@ impl NetworkConfig {
             bootnodes: Vec::new(),
             mdns: false,
             topics: Vec::new(),
+            serves: Protocol::ALL.to_vec(),
             sync: ProtocolLimits::default(),
             pool: ProtocolLimits::default(),
             limits: Limits::default(),

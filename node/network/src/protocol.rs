@@ -6,6 +6,8 @@ use std::time::Duration;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::{StreamProtocol, request_response};
 
+use crate::config::NetworkConfig;
+
 /// Which protocol a request belongs to. Each has its own streams and limits, so that one cannot starve another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
@@ -81,13 +83,18 @@ pub(crate) enum RequestBytes {
     Bad(String),
 }
 
-pub(crate) fn behaviour(tag: &str, protocol: Protocol, limits: ProtocolLimits) -> Result<Behaviour, String> {
+pub(crate) fn behaviour(tag: &str, protocol: Protocol, config: &NetworkConfig) -> Result<Behaviour, String> {
+    let limits = config.limits_of(protocol);
+    let support = match config.serves.contains(&protocol) {
+        true => request_response::ProtocolSupport::Full,
+        false => request_response::ProtocolSupport::Outbound,
+    };
     let name = StreamProtocol::try_from_owned(format!("/podl/{tag}/{}", protocol.name())).map_err(|e| e.to_string())?;
     let codec = BytesCodec { request_bytes: limits.request_bytes, response_bytes: limits.response_bytes };
-    let config = request_response::Config::default()
+    let settings = request_response::Config::default()
         .with_request_timeout(limits.timeout)
         .with_max_concurrent_streams(limits.streams);
-    Ok(Behaviour::with_codec(codec, [(name, request_response::ProtocolSupport::Full)], config))
+    Ok(Behaviour::with_codec(codec, [(name, support)], settings))
 }
 
 async fn read<T: AsyncRead + Unpin + Send>(io: &mut T, limit_bytes: usize) -> io::Result<Vec<u8>> {

@@ -5,6 +5,7 @@ mod chain;
 mod completions;
 mod dataset;
 mod explain;
+mod miner;
 mod model;
 mod nas;
 mod node;
@@ -58,6 +59,9 @@ enum Command {
     /// Run a full node, write its configuration, or ask how it fares.
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Mine for a pool: no node, no funds, one command.
+    #[command(subcommand)]
+    Miner(miner::MinerCommand),
     /// Ask a pool how it fares and what it paid.
     #[command(subcommand)]
     Pool(pool::PoolCommand),
@@ -130,6 +134,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     }
     match cli.command {
         Command::Node(command) => node::run(command, &out, log),
+        Command::Miner(command) => miner::run(command, &out),
         Command::Pool(command) => pool::run(command, &out),
         Command::Task(command) => task::run(command, &out),
         Command::Model(command) => model::run(command, &out),

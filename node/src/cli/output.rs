@@ -16,6 +16,11 @@ impl Out {
         Self { json }
     }
 
+    /// Whether results are JSON.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// A result: the object, or the text that says the same.
     pub(super) fn record<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
         if self.json { self.line(serde_json::to_string(value)?) } else { self.line(text()) }

@@ -1,7 +1,6 @@
 //! `podl node run`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
@@ -11,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::LogChoice;
 use crate::config::{self, NodeConfig};
 use crate::logging;
-use crate::service::{Node, SoloMiner, SoloParts};
+use crate::service::Node;
 use crate::wallet::{PassphraseSource, Wallet, WalletRef, wallet_folder};
 
 #[derive(Debug, Args)]
@@ -43,12 +42,15 @@ pub(super) struct RunArgs {
     /// File that holds the wallet's passphrase.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// Mine without a pool.
+    /// Mine with this node's own threads, alone or beside the miners of its pool.
     #[arg(long)]
     mine: bool,
     /// Training threads of that; 0 takes one less than there are cores.
     #[arg(long, value_name = "N")]
     mine_threads: Option<u16>,
+    /// Manage a pool that miners join with `podl miner join`.
+    #[arg(long)]
+    pool_manager: bool,
     /// Any key of the configuration; may be given more than once. `podl node init` writes a file with all of them.
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_setting)]
     set: Vec<(String, String)>,
@@ -80,6 +82,7 @@ impl RunArgs {
             one("wallet", "wallet", self.wallet.clone()),
             one("password-file", "password_file", path(&self.password_file)),
             one("mine", "mine", self.mine.then(|| "true".to_owned())),
+            one("pool-manager", "pool_manager", self.pool_manager.then(|| "true".to_owned())),
             one("mine-threads", "mine_threads", self.mine_threads.map(|n| n.to_string())),
         ]
         .into_iter()
@@ -109,8 +112,12 @@ pub(super) fn run(args: &RunArgs, log: &LogChoice) -> anyhow::Result<()> {
 
 fn open_wallet(config: &NodeConfig) -> anyhow::Result<Option<Wallet>> {
     let Some(name) = &config.wallet else {
-        anyhow::ensure!(!config.mine, "mining needs an account: give --wallet, or make one with `podl wallet new`");
-        return Ok(None);
+        let needs = match (config.mine, config.pool_manager) {
+            (true, _) => "mining needs",
+            (false, true) => "managing a pool needs",
+            (false, false) => return Ok(None),
+        };
+        anyhow::bail!("{needs} an account: give --wallet, or make one with `podl wallet new`");
     };
     let spec = ChainSpec::load(&config.chain)?;
     let source = PassphraseSource::new(config.password_file.clone());
@@ -120,30 +127,11 @@ fn open_wallet(config: &NodeConfig) -> anyhow::Result<Option<Wallet>> {
 async fn serve(config: &NodeConfig, wallet: Option<Wallet>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-    let mut node = Node::start(config, wallet.clone(), None).await?;
-    if let Some(wallet) = wallet.filter(|_| config.mine) {
-        start_mining(config, &node, &wallet).await?;
-    }
+    let mut node = Node::start(config, wallet).await?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = node.ended() => {}
     }
     Ok(node.stop().await?)
-}
-
-async fn start_mining(config: &NodeConfig, node: &Node, wallet: &Wallet) -> anyhow::Result<()> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = if config.mine_threads == 0 { cores.saturating_sub(1).max(1) } else { config.mine_threads.into() };
-    let parts = SoloParts {
-        spec: Arc::new(ChainSpec::load(&config.chain)?),
-        blobs: node.network().blobs().clone(),
-        core: node.core().clone(),
-        threads,
-        seed: *wallet.account().as_bytes(),
-    };
-    let miner = SoloMiner::start(parts).context("mining threads")?;
-    node.core().ask(move |core| core.set_mining(Box::new(miner))).await?;
-    tracing::info!(threads, "mining");
-    Ok(())
 }

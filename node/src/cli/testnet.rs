@@ -11,16 +11,28 @@ use podl_chain_spec::{Amount, ChainSpec};
 use podl_consensus::workload::{Bounds, Space};
 use podl_nas::data::DatasetSpec;
 use podl_rpc::types::{BlockView, IntervalStatus};
-use podl_testnet::process::{BlockLine, Follower, LocalNetwork, Plan, Task};
+use podl_testnet::process::{BlockLine, Fault, Follower, LocalNetwork, Plan, Task, run_fault};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::Out;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TestnetCommand {
-    /// Run a local network of real nodes that mine, with a publisher; Ctrl-C stops it cleanly.
+    /// Run a local network of real nodes, a pool with miners, and a publisher; Ctrl-C stops it cleanly.
     #[command(after_help = "Example: podl testnet up --nodes 4 --miners 3 --blocks 5 --dataset builtin")]
     Up(UpArgs),
+    /// Try a fault or an attack on a network of real nodes, and see whether it holds.
+    #[command(after_help = "Example: podl testnet attack kills --json")]
+    Attack(AttackArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AttackArgs {
+    /// late-node, kills, publisher-stops, miners-stop, manager-killed, or all.
+    name: String,
+    /// Where keys, chains and logs go [default: a temporary folder, kept when something did not hold].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -28,7 +40,7 @@ pub(super) struct UpArgs {
     /// Full nodes with a seat each, 1 to 7.
     #[arg(long, default_value_t = 4)]
     nodes: usize,
-    /// How many of them mine, one training thread each.
+    /// Miners of the pool that the first node manages, one training thread each; 0 to 9.
     #[arg(long, default_value_t = 3)]
     miners: usize,
     /// Stop after so many blocks; 0 runs until Ctrl-C.
@@ -49,16 +61,24 @@ pub(super) struct UpArgs {
 }
 
 pub(super) fn run(command: TestnetCommand, out: &Out) -> anyhow::Result<()> {
-    let TestnetCommand::Up(args) = command;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    runtime.context("the system gives no threads")?.block_on(up(&args, out))
+    let runtime = runtime.context("the system gives no threads")?;
+    match command {
+        TestnetCommand::Up(args) => runtime.block_on(up(&args, out)),
+        TestnetCommand::Attack(args) => runtime.block_on(attack(&args, out)),
+    }
 }
 
 async fn up(args: &UpArgs, out: &Out) -> anyhow::Result<()> {
     let temporary = tempfile::tempdir().context("a temporary folder")?;
     let dir = args.data_dir.clone().unwrap_or_else(|| temporary.path().into());
     let plan = plan(args, dir.clone())?;
-    out.note(format!("starting {} nodes, {} of them mining; logs in {}", args.nodes, args.miners, dir.display()))?;
+    out.note(format!(
+        "starting {} nodes and a pool with {} miners; logs in {}",
+        args.nodes,
+        args.miners,
+        dir.display()
+    ))?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut network = LocalNetwork::start(plan).await?;
     let result = tokio::select! {
@@ -74,6 +94,32 @@ async fn up(args: &UpArgs, out: &Out) -> anyhow::Result<()> {
     }
     let stopped = network.stop();
     result.and(stopped)
+}
+
+async fn attack(args: &AttackArgs, out: &Out) -> anyhow::Result<()> {
+    let faults = match args.name.as_str() {
+        "all" => Fault::ALL.to_vec(),
+        name => vec![name.parse::<Fault>().map_err(anyhow::Error::msg)?],
+    };
+    let temporary = tempfile::tempdir().context("a temporary folder")?;
+    let dir = args.data_dir.clone().unwrap_or_else(|| temporary.path().into());
+    let program = std::env::current_exe().context("this program's own path")?;
+    let mut broken = Vec::new();
+    for fault in faults {
+        let verdict = run_fault(fault, &program, dir.join(fault.name())).await?;
+        out.record(&verdict, || {
+            format!("{}  {:<16} {}", if verdict.held { "held " } else { "BROKE" }, verdict.attack, verdict.note)
+        })?;
+        if !verdict.held {
+            broken.push(verdict.attack);
+        }
+    }
+    if broken.is_empty() {
+        return Ok(());
+    }
+    let kept = temporary.keep();
+    let logs = args.data_dir.as_ref().unwrap_or(&kept);
+    anyhow::bail!("did not hold: {}; logs are in {}", broken.join(", "), logs.display())
 }
 
 fn plan(args: &UpArgs, dir: PathBuf) -> anyhow::Result<Plan> {
@@ -125,11 +171,13 @@ async fn follow(args: &UpArgs, out: &Out, network: &LocalNetwork) -> anyhow::Res
     out.record(&summary, || {
         let ms = |value: Option<u64>| value.map_or("-".into(), |ms| format!("{ms} ms"));
         format!(
-            "{} blocks, {} nodes agree on every hash and state root; interval {}, reveal to block {}",
+            "{} blocks, {} nodes agree on every hash and state root; interval {}, reveal to block {}; {} payouts of {} PODL",
             summary.blocks,
             summary.nodes,
             ms(summary.interval_ms_p50),
-            ms(summary.reveal_to_block_ms_p50)
+            ms(summary.reveal_to_block_ms_p50),
+            summary.pool_payouts,
+            summary.pool_paid
         )
     })
 }

@@ -155,7 +155,12 @@ pub const KEYS: &[Key] = &[
         help: "File that holds the wallet's passphrase; else PODL_PASSWORD, else the node asks.",
         set: set!(password_file, |g| some_text(g).map(|t| t.map(PathBuf::from))),
     },
-    Key { name: "mine", default: "false", help: "Mine without a pool.", set: set!(mine, flag) },
+    Key {
+        name: "mine",
+        default: "false",
+        help: "Mine with this node's own threads, alone or beside the miners of its pool.",
+        set: set!(mine, flag),
+    },
     Key {
         name: "mine_threads",
         default: "0",

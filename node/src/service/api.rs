@@ -1,7 +1,7 @@
 //! The RPC methods of a running node, as questions to its core.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jsonrpsee::core::async_trait;
 use podl_chain_spec::{AccountId, Amount, ChainSpec, Hash32};
@@ -20,7 +20,7 @@ use podl_rpc::{AdminApiServer, ApiError, ApiErrorKind, NodeApiServer};
 use tokio::sync::oneshot;
 
 use super::clock::Clock;
-use super::core::{Core, ReadError};
+use super::core::{Core, ReadError, SendError, least_fee};
 use super::input::{CoreHandle, Stopped};
 use super::publisher::KEYS_FOLDER;
 use super::supply::SupplyAudits;
@@ -46,7 +46,7 @@ pub struct Shared {
     pub(super) data_dir: PathBuf,
     pub(super) clock: Clock,
     pub(super) is_mining: bool,
-    pub(super) pool: Option<Arc<dyn PoolApi>>,
+    pub(super) pool: OnceLock<Arc<dyn PoolApi>>,
     pub(super) supply: SupplyAudits,
 }
 
@@ -93,20 +93,11 @@ impl Api {
 
     /// Signs a transaction of the node's account with its next nonce, and submits it.
     async fn send(&self, kind: TransactionKind, fee: Option<Amount>) -> Result<(SignedTransaction, Hash32), ApiError> {
-        let wallet = self.wallet()?.clone();
-        let sender = wallet.account();
-        let account = self.read(move |core| core.account(&sender)).await?;
-        let per_byte = self.0.spec.money.fee_per_byte;
-        let mut message = Transaction { sender, nonce: account.next_nonce, fee: fee.unwrap_or_default(), kind };
-        if fee.is_none() {
-            // The fee is part of the bytes it pays for: ten bytes cover its longest form, 64 the signature.
-            let bytes = codec::encode(&message).len() as u64 + 10 + 64;
-            message.fee = per_byte.checked_mul(bytes).ok_or_else(|| internal("the fee overflows"))?;
-        }
-        let signed = wallet.sign(message, &self.0.spec.genesis_hash());
-        let sent = signed.clone();
-        let id = self.ask(move |core| core.submit(sent)).await?.map_err(rejected)?;
-        Ok((signed, id))
+        self.wallet()?;
+        self.ask(move |core| core.send(kind, fee)).await?.map_err(|error| match error {
+            SendError::Core(error) => internal(error),
+            error => rejected(error),
+        })
     }
 }
 
@@ -122,7 +113,7 @@ impl NodeApiServer for Api {
         let peers = shared.network.peers().await.map_err(internal)?.len();
         let free = podl_storage::free_disk_bytes(&shared.data_dir).unwrap_or(0);
         let (uptime_ms, peer_id) = (shared.clock.now_ms(), shared.network.peer_id().to_string());
-        let (is_mining, is_pool_manager) = (shared.is_mining, shared.pool.is_some());
+        let (is_mining, is_pool_manager) = (shared.is_mining, shared.pool.get().is_some());
         self.ask(move |core| NodeStatus {
             version: crate::VERSION.into(),
             commit: crate::COMMIT.into(),
@@ -259,7 +250,7 @@ impl NodeApiServer for Api {
     }
 
     async fn pool_status(&self) -> Result<PoolStatus, ApiError> {
-        match &self.0.pool {
+        match self.0.pool.get() {
             Some(pool) => Ok(pool.status().await),
             None => {
                 Err(ApiError::new(ApiErrorKind::Unavailable, "this node manages no pool; start it with --pool-manager"))
@@ -268,7 +259,7 @@ impl NodeApiServer for Api {
     }
 
     async fn pool_payouts(&self, limit: u32) -> Result<Vec<PayoutView>, ApiError> {
-        match &self.0.pool {
+        match self.0.pool.get() {
             Some(pool) => Ok(pool.payouts(limit.min(LIST_LIMIT) as usize).await),
             None => {
                 Err(ApiError::new(ApiErrorKind::Unavailable, "this node manages no pool; start it with --pool-manager"))
@@ -371,8 +362,8 @@ impl Api {
         let sender = wallet.account();
         let nonce = self.read(move |core| core.account(&sender)).await?.next_nonce;
         let mut message = Transaction { sender, nonce, fee: Amount::ZERO, kind };
-        let bytes = codec::encode(&message).len() as u64 + 10 + 64;
-        message.fee = self.0.spec.money.fee_per_byte.checked_mul(bytes).ok_or_else(|| internal("the fee overflows"))?;
+        message.fee =
+            least_fee(self.0.spec.money.fee_per_byte, &message).ok_or_else(|| internal("the fee overflows"))?;
         let task = message.task_id().ok_or_else(|| internal("not a publication"))?;
         let folder = self.0.data_dir.join(KEYS_FOLDER);
         std::fs::create_dir_all(&folder).map_err(internal)?;

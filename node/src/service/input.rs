@@ -26,6 +26,8 @@ pub(super) enum Input {
     Network(NetworkEvent),
     /// A peer answered a request of the sync machine (`None`: it failed).
     SyncAnswer { peer: PeerId, request: Option<u64>, answer: Option<SyncResponse> },
+    /// A peer does not speak the sync protocol: a pool's miner, no node.
+    NoNode(PeerId),
     /// The blobs that a block's check needs are here, or not to be had.
     BlobsReady { hash: BlockHash, all: bool },
     /// A task's blobs were fetched, or not.
@@ -86,6 +88,13 @@ impl CoreHandle {
             }
         }
         answered.await.map_err(|_| Stopped)
+    }
+
+    /// Gives the core something to do and does not wait for it to be done: for threads that may wait for room in the
+    /// queue.
+    pub(super) fn post(&self, work: impl FnOnce(&mut Core) + Send + 'static) {
+        // A core that has stopped does nothing more.
+        let _ = self.send(Input::Query(Box::new(work)));
     }
 
     /// Gives the core a committed model.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use podl_chain_spec::Hash32;
+use podl_chain_spec::{Amount, Hash32};
 use podl_consensus::rules::IntervalContext;
 use podl_consensus::types::{BlockHash, Height, ModelRoot, ShardKey};
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,13 @@ pub(super) struct OwnInterval {
 
 /// All that is kept, by parent.
 pub(super) type OwnIntervals = BTreeMap<BlockHash, OwnInterval>;
+
+/// What a block of this node's own model pays, should it stay on the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct WonBlock {
+    pub height: Height,
+    pub paid: Amount,
+}
 
 /// The worker's answer about this node's own models.
 pub(super) struct ScoredOwn {
@@ -67,21 +74,28 @@ pub enum MiningEvent {
         /// The interval's parent.
         parent: BlockHash,
     },
-    /// A block of this node's account won.
+    /// A model could not be committed to: too late, or the account cannot pay.
+    CommitFailed {
+        /// The interval's parent.
+        parent: BlockHash,
+        /// The model.
+        model_root: ModelRoot,
+    },
+    /// A block of this node's account won. Told again after a restart.
     Won {
         /// The block.
         block: BlockHash,
         /// Its height.
         height: Height,
-        /// Its model.
-        model_root: ModelRoot,
-        /// What the round paid it, in the smallest unit.
-        paid: u64,
+        /// What the round paid it.
+        paid: Amount,
     },
-    /// Blocks up to this height are final.
-    Final {
-        /// The height.
-        height: Height,
+    /// Such a block is final, or lost to another one of its height that is. Told again after a restart.
+    Settled {
+        /// The block.
+        block: BlockHash,
+        /// Whether it is final.
+        is_final: bool,
     },
 }
 

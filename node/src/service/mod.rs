@@ -11,14 +11,13 @@ mod input;
 mod metrics;
 mod mining;
 mod node;
+pub mod pool;
 mod publisher;
 mod signer;
-mod solo;
 mod supply;
 pub mod wire;
 mod worker;
 
 pub use input::{CoreHandle, Stopped};
 pub use mining::{Committed, MiningEvent, MiningPort};
-pub use node::{Node, StartError};
-pub use solo::{SoloMiner, SoloParts};
+pub use node::{Node, StartError, pool_limits};

@@ -1,8 +1,8 @@
 //! Starting and stopping a node.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use podl_chain_spec::{ChainSpec, SpecError};
@@ -17,11 +17,12 @@ use podl_rpc::{Token, TokenError};
 use podl_storage::{Database, StorageError};
 use tokio::sync::{mpsc, oneshot};
 
-use super::api::{Api, PoolApi, Shared};
+use super::api::{Api, Shared};
 use super::clock::Clock;
 use super::core::{Core, CoreError, Parts};
 use super::data_dir::{DataDir, DataDirError};
 use super::input::{CoreHandle, Input, QUEUE};
+use super::pool::{Pool, PoolError, PoolParts};
 use super::publisher::Publisher;
 use super::signer::{SignError, Signer};
 use super::supply::SupplyAudits;
@@ -71,6 +72,12 @@ pub enum StartError {
         /// What is wrong.
         reason: String,
     },
+    /// The pool.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The core ended at once.
+    #[error(transparent)]
+    Stopped(#[from] super::input::Stopped),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -83,7 +90,7 @@ pub struct Node {
     servers: Vec<Server>,
     thread: JoinHandle<Result<(), CoreError>>,
     ended: oneshot::Receiver<()>,
-    pool_requests: Option<mpsc::Receiver<podl_network::InboundRequest>>,
+    pool: Option<Pool>,
     api: Api,
     _data_dir: DataDir,
 }
@@ -96,11 +103,7 @@ impl Node {
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start(
-        config: &NodeConfig,
-        wallet: Option<Wallet>,
-        pool: Option<Arc<dyn PoolApi>>,
-    ) -> Result<Self, StartError> {
+    pub async fn start(config: &NodeConfig, wallet: Option<Wallet>) -> Result<Self, StartError> {
         let spec = Arc::new(ChainSpec::load(&config.chain)?);
         let clock = Clock::default();
         let data_dir = DataDir::open(&config.data_dir)?;
@@ -148,40 +151,41 @@ impl Node {
             data_dir: data_dir.path().into(),
             clock,
             is_mining: config.mine,
-            pool,
+            pool: OnceLock::new(),
             supply,
         }));
         let servers = start_servers(config, &api, &data_dir).await?;
-        Ok(Self {
-            core: handle,
-            network,
-            servers,
-            thread,
-            ended,
-            pool_requests: Some(pool_requests),
-            api,
-            _data_dir: data_dir,
-        })
+        let mut node = Self { core: handle, network, servers, thread, ended, pool: None, api, _data_dir: data_dir };
+        node.start_pool(config, pool_requests).await?;
+        Ok(node)
     }
 
-    /// The core, for a miner or pool manager.
-    pub fn core(&self) -> &CoreHandle {
-        &self.core
-    }
-
-    /// The network.
-    pub fn network(&self) -> &NetworkHandle {
-        &self.network
-    }
-
-    /// The RPC methods, for callers in this process.
-    pub fn api(&self) -> &Api {
-        &self.api
-    }
-
-    /// Requests of pool miners; can be taken once.
-    pub fn take_pool_requests(&mut self) -> Option<mpsc::Receiver<podl_network::InboundRequest>> {
-        self.pool_requests.take()
+    /// Starts the pool, if this node manages one or mines.
+    async fn start_pool(
+        &mut self,
+        config: &NodeConfig,
+        requests: mpsc::Receiver<podl_network::InboundRequest>,
+    ) -> Result<(), StartError> {
+        let shared = self.api.0.clone();
+        let Some(wallet) = shared.wallet.as_ref().filter(|_| config.mine || config.pool_manager) else { return Ok(()) };
+        let parts = PoolParts {
+            spec: shared.spec.clone(),
+            network: self.network.clone(),
+            core: self.core.clone(),
+            account: wallet.account(),
+            fee_basis_points: config.pool_fee_basis_points,
+            folder: shared.data_dir.join("pool"),
+            requests: config.pool_manager.then_some(requests),
+            own_threads: config.mine.then(|| mine_threads(config)),
+        };
+        let pool = Pool::start(parts)?;
+        if let Some(reader) = pool.reader(&self.network, &self.core) {
+            // It is set once, here.
+            let _ = shared.pool.set(Arc::new(reader));
+        }
+        let port = pool.port();
+        self.pool = Some(pool);
+        Ok(self.core.ask(move |core| core.set_mining(port)).await??)
     }
 
     /// Waits until the core has ended by itself: because of a full disk, or because it was told to over RPC.
@@ -196,6 +200,10 @@ impl Node {
     /// What made the core give up, if it did.
     pub async fn stop(self) -> Result<(), CoreError> {
         tracing::info!("stopping");
+        if let Some(pool) = self.pool {
+            // Miners are told nothing: they try again, and find the pool where they left it.
+            let _ = tokio::task::spawn_blocking(move || pool.stop()).await;
+        }
         for server in self.servers {
             server.stop().await;
         }
@@ -211,6 +219,12 @@ impl Node {
             _ => Err(CoreError::State(StateError::Tree("the core thread panicked; see the log above".into()))),
         }
     }
+}
+
+/// Training threads of the node's own miner: one core is left to the node unless the operator says otherwise.
+fn mine_threads(config: &NodeConfig) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if config.mine_threads == 0 { cores.saturating_sub(1).max(1) } else { config.mine_threads.into() }
 }
 
 fn open_chain(data_dir: &DataDir, spec: &Arc<ChainSpec>) -> Result<(Arc<Database>, Chain<Arc<Database>>), StartError> {
@@ -246,9 +260,20 @@ fn network_config(config: &NodeConfig, spec: &ChainSpec, data_dir: &DataDir) -> 
         response_bytes: sync_response_bytes(spec) + 4096,
         ..ProtocolLimits::default()
     };
-    let artefact_bytes = spec.caps.artefact_bytes as usize;
-    network.pool = ProtocolLimits { request_bytes: artefact_bytes + 65_536, ..ProtocolLimits::default() };
+    network.pool = pool_limits();
+    if !config.pool_manager {
+        network.serves.retain(|protocol| *protocol != Protocol::Pool);
+    }
     Ok(network)
+}
+
+/// Bounds of the pool protocol, the same for managers and miners.
+pub fn pool_limits() -> ProtocolLimits {
+    ProtocolLimits {
+        request_bytes: podl_pool::protocol::REQUEST_BYTES,
+        response_bytes: podl_pool::protocol::REPLY_BYTES,
+        ..ProtocolLimits::default()
+    }
 }
 
 /// Brings what the network says to the core, and requests of pool miners to the pool.

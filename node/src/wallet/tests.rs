@@ -126,7 +126,7 @@ fn well_known_accounts_are_those_of_the_shipped_specifications() {
         let spec = ChainSpec::load(chain).unwrap();
         let accounts: Vec<AccountId> = spec.genesis.accounts.iter().map(|a| a.account).collect();
         let expected: Vec<AccountId> =
-            well_known::NAMES.iter().map(|name| well_known::wallet(name).unwrap().account()).collect();
+            well_known::FUNDED.iter().map(|name| well_known::wallet(name).unwrap().account()).collect();
         assert_eq!(accounts, expected, "{chain}");
         assert_eq!(spec.genesis.seats, expected[..4], "{chain}");
     }

@@ -8,9 +8,12 @@ use super::{Wallet, WalletError};
 /// Key-derivation context; never changes, since genesis blocks name the accounts.
 const CONTEXT: &str = "podl v1 well-known development account";
 
-/// All names, in the order of the shipped specifications.
-pub const NAMES: [&str; 9] =
+/// Names of the accounts that the shipped specifications fund, in their order.
+pub const FUNDED: [&str; 9] =
     ["seat-0", "seat-1", "seat-2", "seat-3", "seat-4", "seat-5", "seat-6", "publisher", "faucet"];
+/// Names of accounts that own nothing at first: where test networks have their pool miners paid.
+pub const MINERS: [&str; 9] =
+    ["miner-0", "miner-1", "miner-2", "miner-3", "miner-4", "miner-5", "miner-6", "miner-7", "miner-8"];
 
 /// Whether the well-known accounts may be used on a chain of this name.
 pub fn is_development_chain(name: &str) -> bool {
@@ -22,8 +25,9 @@ pub fn is_development_chain(name: &str) -> bool {
 /// # Errors
 /// [`WalletError::UnknownDevelopmentAccount`].
 pub fn wallet(name: &str) -> Result<Wallet, WalletError> {
-    if !NAMES.contains(&name) {
-        return Err(WalletError::UnknownDevelopmentAccount { got: name.into(), known: NAMES.join(", ") });
+    if !FUNDED.contains(&name) && !MINERS.contains(&name) {
+        let known = [FUNDED, MINERS].concat().join(", ");
+        return Err(WalletError::UnknownDevelopmentAccount { got: name.into(), known });
     }
     Ok(Wallet::new(SigningKey::from_bytes(&blake3::derive_key(CONTEXT, name.as_bytes()))))
 }

@@ -37,12 +37,14 @@ pub enum Aux {
     Guard,
     /// Keys of shards that this node publishes.
     ShardKeys,
-    /// The pool manager's journal.
-    Pool,
+    /// What the pool manager owes its miners, and the transactions that pay it.
+    Payouts,
     /// What this node's miner has committed to.
     Commitments,
     /// Transactions that were waiting when the node stopped.
     Mempool,
+    /// What blocks of this node's own models paid.
+    Won,
 }
 
 impl Aux {
@@ -50,9 +52,10 @@ impl Aux {
         let tag = match self {
             Self::Guard => 0u8,
             Self::ShardKeys => 1,
-            Self::Pool => 2,
+            Self::Payouts => 2,
             Self::Commitments => 3,
             Self::Mempool => 4,
+            Self::Won => 5,
         };
         [&[tag], key].concat()
     }
@@ -128,6 +131,6 @@ mod tests {
         assert!(height_key(255) < height_key(256));
         assert!(history_key(&a, 1, 300) < history_key(&a, 2, 0));
         assert!(history_key(&a, u64::MAX, 0) < history_key(&AccountId([2; 32]), 0, 0));
-        assert_ne!(Aux::Guard.key(b"x"), Aux::Pool.key(b"x"));
+        assert_ne!(Aux::Guard.key(b"x"), Aux::Payouts.key(b"x"));
     }
 }

@@ -78,15 +78,15 @@ fn rows_of_other_parts_are_kept_apart() {
     let db = Database::open(dir.path(), &spec()).unwrap().database;
     let mut batch = db.batch();
     batch.put_aux(Aux::Guard, b"a", b"1").unwrap();
-    batch.put_aux(Aux::Pool, b"a", b"2").unwrap();
-    batch.put_aux(Aux::Pool, b"b", b"3").unwrap();
+    batch.put_aux(Aux::Payouts, b"a", b"2").unwrap();
+    batch.put_aux(Aux::Payouts, b"b", b"3").unwrap();
     db.commit(batch).unwrap();
     assert_eq!(db.aux(Aux::Guard, b"a").unwrap(), Some(b"1".to_vec()));
-    assert_eq!(db.aux_rows(Aux::Pool).unwrap(), [(b"a".to_vec(), b"2".to_vec()), (b"b".to_vec(), b"3".to_vec())]);
+    assert_eq!(db.aux_rows(Aux::Payouts).unwrap(), [(b"a".to_vec(), b"2".to_vec()), (b"b".to_vec(), b"3".to_vec())]);
     let mut batch = db.batch();
-    batch.delete_aux(Aux::Pool, b"a").unwrap();
+    batch.delete_aux(Aux::Payouts, b"a").unwrap();
     db.commit(batch).unwrap();
-    assert_eq!(db.aux(Aux::Pool, b"a").unwrap(), None);
+    assert_eq!(db.aux(Aux::Payouts, b"a").unwrap(), None);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use podl_chain_spec::{Amount, Caps, Hash32};
+use podl_chain_spec::{AccountId, Amount, Caps, Hash32};
 use podl_consensus::hash::blob_root;
 use podl_consensus::types::{BatchPayment, BlobRef, BlockHash, ModelRoot};
 use podl_consensus::workload::{WorkVerifier, Workload};
@@ -17,7 +17,7 @@ use super::upload::Uploads;
 use super::{ArtefactStore, Clock, IntervalData, Journal};
 use crate::calibration::{self, CalibrationJob};
 use crate::ledger::ShareList;
-use crate::manager::{Ask, Effect, Event, Manager, Outcome, PoolParams};
+use crate::manager::{Ask, Effect, Event, Manager, MinerRecord, Outcome, PoolParams};
 use crate::protocol::{self, Refusal, Reply, Request};
 use crate::types::{DataSource, Elite, Interval, JobId, MinerId};
 
@@ -34,17 +34,6 @@ pub enum PoolAction {
         bytes: Arc<Vec<u8>>,
         /// 1 for the first of the interval.
         attempt: u8,
-    },
-    /// Make and spread the candidate block with this artefact.
-    Reveal {
-        /// In which interval.
-        parent: BlockHash,
-        /// The artefact.
-        artefact: BlobRef,
-        /// Its bytes.
-        bytes: Arc<Vec<u8>>,
-        /// Its count on the shard if it was scored already.
-        correct: Option<u32>,
     },
     /// Send this batch payment.
     Pay(BatchPayment),
@@ -83,11 +72,28 @@ pub struct ManagerConfig {
     pub sink: Arc<dyn Fn(PoolAction) + Send + Sync>,
 }
 
+/// A miner as the pool page shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MinerOverview {
+    /// The miner.
+    pub id: MinerId,
+    /// Whom it has paid.
+    pub account: AccountId,
+    /// Whether it was heard of lately.
+    pub online: bool,
+    /// Whether it works on a lease.
+    pub working: bool,
+    /// Its part of won blocks that are not final yet.
+    pub pending: Amount,
+    /// Its standing.
+    pub standing: protocol::Standing,
+}
+
 /// What a pool page and `podl pool status` show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolOverview {
-    /// Miners heard of lately, with their standing.
-    pub miners: Vec<(MinerId, bool, protocol::Standing)>,
+    /// All miners that the pool knows.
+    pub miners: Vec<MinerOverview>,
     /// Leases worked on.
     pub running_leases: usize,
     /// Results that wait to be checked.
@@ -105,7 +111,6 @@ struct Current {
     interval: Interval,
     public: Dataset,
     holdout: Dataset,
-    shard: Option<Arc<Vec<u8>>>,
 }
 
 struct State {
@@ -122,7 +127,6 @@ struct State {
 enum Job {
     Begin { interval: Box<Interval>, blob: Option<Arc<Vec<u8>>>, deadline_ms: u64 },
     Evaluate { job: JobId, artefact: BlobRef },
-    Score { parent: BlockHash, artefact: BlobRef },
     Calibration { miner: MinerId, job: CalibrationJob, digest: Hash32 },
 }
 
@@ -204,15 +208,6 @@ impl ManagerDriver {
         self.event(Event::IntervalEnded { parent });
     }
 
-    /// The shard that scores is known, in plain. Leads to [`PoolAction::Reveal`] if there are commitments.
-    pub fn shard_known(&self, parent: BlockHash, shard: Arc<Vec<u8>>) {
-        let mut state = self.shared.lock();
-        let Some(current) = state.current.as_ref().filter(|c| c.interval.parent == parent) else { return };
-        let (interval, public, holdout) = (current.interval.clone(), current.public.clone(), current.holdout.clone());
-        state.current = Some(Arc::new(Current { interval, public, holdout, shard: Some(shard) }));
-        self.shared.event(&mut state, Event::ShardKnown { parent }, None);
-    }
-
     /// A block of the manager's is on the chain, is final, or has left it.
     pub fn block_won(&self, block: BlockHash, reward: Amount) {
         self.event(Event::BlockWon { block, reward });
@@ -250,6 +245,11 @@ impl ManagerDriver {
         self.shared.lock().manager.ledger().list(block).cloned()
     }
 
+    /// Blocks that the pool won and that are neither final nor lost yet.
+    pub fn pending_blocks(&self) -> Vec<BlockHash> {
+        self.shared.lock().manager.ledger().pending().iter().map(|list| list.block).collect()
+    }
+
     /// Share lists of all settled blocks that are kept.
     pub fn paid_lists(&self) -> Vec<ShareList> {
         self.shared.lock().manager.ledger().paid().to_vec()
@@ -266,13 +266,18 @@ impl ManagerDriver {
         let manager = &state.manager;
         let images = manager.search().map_or(0, |s| s.plan.rank_images());
         PoolOverview {
-            miners: manager.miners().iter().map(|(id, m)| (*id, m.online, manager.standing(id))).collect(),
+            miners: manager.miners().iter().map(|(id, m)| miner_overview(manager, *id, m)).collect(),
             running_leases: manager.leases().running(),
             pending_evaluations: manager.pending_evaluations(),
             best: manager.elites().first().map(|e| (e.count, images)),
             commitments: manager.search().map_or(0, |s| s.committed.len()),
             unpaid_macs: manager.ledger().unpaid_total(),
         }
+    }
+
+    /// Writes a snapshot to the journal, so that a restart is quick.
+    pub fn save(&self) {
+        self.shared.lock().snapshot();
     }
 
     /// Ends the threads; an evaluation under way is finished first.
@@ -415,19 +420,9 @@ impl Shared {
                     self.queue.push(Job::Calibration { miner, job, digest }, false);
                 }
                 Effect::Evaluate { job, artefact } => self.queue.push(Job::Evaluate { job, artefact }, false),
-                Effect::Score { parent, artefacts } => {
-                    for artefact in artefacts {
-                        self.queue.push(Job::Score { parent, artefact }, true);
-                    }
-                }
                 Effect::Commit { parent, artefact, attempt } => {
                     if let Some(bytes) = state.store.get(&artefact.root) {
                         (self.sink)(PoolAction::Commit { parent, artefact, bytes, attempt });
-                    }
-                }
-                Effect::Reveal { parent, artefact, correct } => {
-                    if let Some(bytes) = state.store.get(&artefact.root) {
-                        (self.sink)(PoolAction::Reveal { parent, artefact, bytes, correct });
                     }
                 }
                 Effect::Pay(batch) => (self.sink)(PoolAction::Pay(batch)),
@@ -446,12 +441,6 @@ impl Shared {
                     let (current, bytes) = self.material(&artefact.root);
                     let outcome = self.evaluate(current.as_deref(), bytes.as_deref());
                     self.event(&mut self.lock(), Event::Evaluated { job, outcome }, None);
-                }
-                Job::Score { parent, artefact } => {
-                    let (current, bytes) = self.material(&artefact.root);
-                    let correct = self.score(current.as_deref().filter(|c| c.interval.parent == parent), bytes);
-                    let root = artefact.root;
-                    self.event(&mut self.lock(), Event::Scored { parent, root, correct }, None);
                 }
                 Job::Calibration { miner, job, digest } => {
                     let known = self.lock().answers.get(&job).copied();
@@ -491,7 +480,7 @@ impl Shared {
         if let (DataSource::Published { data, .. }, Some(bytes)) = (&interval.data, blob) {
             state.task_blob = Some((*data, bytes));
         }
-        state.current = Some(Arc::new(Current { interval: interval.clone(), public, holdout, shard: None }));
+        state.current = Some(Arc::new(Current { interval: interval.clone(), public, holdout }));
         let interval = Box::new(interval);
         self.event(&mut state, Event::IntervalStarted { interval, plan, deadline_ms }, None);
         let pinned = state.manager.pinned();
@@ -520,12 +509,18 @@ impl Shared {
             Err(reason) => Outcome::Failed(reason),
         }
     }
+}
 
-    fn score(&self, current: Option<&Current>, bytes: Option<Arc<Vec<u8>>>) -> Option<u32> {
-        let (current, bytes) = (current?, bytes?);
-        let shard = current.shard.as_ref()?;
-        let scored = Verifier::new(2).score(&current.interval.workload, &self.caps, &bytes, shard);
-        scored.map_err(|error| tracing::error!(%error, "a committed model cannot be scored")).ok()
+fn miner_overview(manager: &Manager, id: MinerId, record: &MinerRecord) -> MinerOverview {
+    let rows = manager.ledger().pending().iter().flat_map(|list| &list.rows);
+    let pending = rows.filter(|row| row.miner == id).fold(0u64, |sum, row| sum.saturating_add(row.amount.0));
+    MinerOverview {
+        id,
+        account: record.account,
+        online: record.online,
+        working: record.lease.is_some(),
+        pending: Amount(pending),
+        standing: manager.standing(&id),
     }
 }
 

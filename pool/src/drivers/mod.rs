@@ -26,7 +26,7 @@ use crate::types::{EvaluationPlan, Interval};
 pub use data::{DataError, IntervalData};
 pub use journal::{Journal, JournalError};
 pub use local::LocalTransport;
-pub use manager::{ManagerConfig, ManagerDriver, PoolAction, PoolOverview};
+pub use manager::{ManagerConfig, ManagerDriver, MinerOverview, PoolAction, PoolOverview};
 pub use miner::{MinerConfig, MinerHandle, MinerStatus, MinerStopped, start_miner};
 pub use store::{ArtefactStore, DirStore, MemoryStore};
 #[cfg(feature = "miner")]

@@ -1,4 +1,4 @@
-//! The real thing in one process: manager, miners, training, evaluation, commitment, reveal, pay.
+//! The real thing in one process: manager, miners, training, evaluation, commitment, pay.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -60,7 +60,7 @@ fn miner(spec: &ChainSpec, manager: &Arc<ManagerDriver>, number: u8) -> MinerHan
 }
 
 #[test]
-fn two_miners_train_and_the_manager_commits_reveals_and_pays() {
+fn two_miners_train_and_the_manager_commits_and_pays() {
     let spec = spec();
     let (manager, actions) = manager(&spec, system_clock());
     let miners = [miner(&spec, &manager, 1), miner(&spec, &manager, 2)];
@@ -75,24 +75,17 @@ fn two_miners_train_and_the_manager_commits_reveals_and_pays() {
         for action in actions.try_iter() {
             if let PoolAction::Commit { parent: at, bytes, artefact, .. } = action {
                 assert_eq!((at, blob_root(&bytes)), (parent, artefact.root));
-                committed.push(artefact.root);
+                committed.push((artefact.root, bytes));
             }
         }
     }
     manager.end_interval(parent);
-    assert!((1..=3).contains(&committed.len()), "{committed:?}");
+    assert!((1..=3).contains(&committed.len()), "{} commitments", committed.len());
     let verifier = Verifier::new(1);
     let shard = verifier.filler_shard(&interval.workload, &spec.caps, [3; 32]).unwrap();
-    manager.shard_known(parent, Arc::new(shard.clone()));
-    let revealed = wait_for(&manager, &actions, |action| match action {
-        PoolAction::Reveal { bytes, artefact, correct, .. } => Some((bytes, artefact.root, correct)),
-        _ => None,
-    });
-    let (bytes, root, correct) = revealed;
-    assert!(committed.contains(&root), "only what was committed to is revealed");
-    let score = verifier.score(&interval.workload, &spec.caps, &bytes, &shard).unwrap();
-    assert_eq!(correct, Some(score));
-    assert!(score > 60, "256 images of 10 classes, the model knows {score}");
+    let score = |bytes: &[u8]| verifier.score(&interval.workload, &spec.caps, bytes, &shard).unwrap();
+    let best = committed.iter().map(|(_, bytes)| score(bytes)).max().unwrap();
+    assert!(best > 60, "256 images of 10 classes, the best committed model knows {best}");
     manager.block_won(Hash32([8; 32]), Amount(1_000_000));
     manager.block_final(Hash32([8; 32]));
     let batch = wait_for(&manager, &actions, |action| match action {
@@ -106,7 +99,7 @@ fn two_miners_train_and_the_manager_commits_reveals_and_pays() {
     for miner in miners {
         miner.stop_within(Duration::from_secs(10)).unwrap();
     }
-    assert!(manager.overview().miners.iter().all(|(_, online, _)| !online), "both have said goodbye");
+    assert!(manager.overview().miners.iter().all(|m| !m.online), "both have said goodbye");
 }
 
 fn wait_for<T>(manager: &ManagerDriver, actions: &Receiver<PoolAction>, pick: impl Fn(PoolAction) -> Option<T>) -> T {

@@ -15,7 +15,7 @@ use podl_consensus::types::{BatchPayment, BlockHash, Payment};
 use serde::{Deserialize, Serialize};
 
 pub use merkle::{ProofStep, ShareProof, prove, root, verify};
-pub use payout::{divide, permille};
+pub use payout::{basis_points, divide};
 
 use crate::types::MinerId;
 
@@ -115,14 +115,15 @@ impl Ledger {
         self.open.values().fold(0, |sum, work| sum.saturating_add(work.macs))
     }
 
-    /// Closes the open work over a block that the pool has won. It is paid when the block is final.
-    pub fn close(&mut self, block: BlockHash, reward: Amount, fee_permille: u16) {
-        if self.pending.len() >= MOST_PENDING || self.pending.iter().any(|list| list.block == block) {
+    /// Closes the open work over a block that the pool has won. It is paid when the block is final. Telling of a block
+    /// again changes nothing.
+    pub fn close(&mut self, block: BlockHash, reward: Amount, fee_basis_points: u16) {
+        if self.pending.len() >= MOST_PENDING || self.list(&block).is_some() {
             return;
         }
         let open = std::mem::take(&mut self.open);
         let macs: Vec<u128> = open.values().map(|work| work.macs).collect();
-        let fee = permille(reward, fee_permille);
+        let fee = basis_points(reward, fee_basis_points);
         let shared = Amount(reward.0.saturating_sub(fee.0));
         let amounts = divide(shared, &macs);
         let rows = open

@@ -28,8 +28,8 @@ pub fn divide(total: Amount, weights: &[u128]) -> Vec<Amount> {
     parts.into_iter().map(|(part, _)| Amount(u64::try_from(part).unwrap_or(u64::MAX))).collect()
 }
 
-/// `permille` thousandths of an amount, rounded down.
-pub fn permille(amount: Amount, permille: u16) -> Amount {
-    let part = u128::from(amount.0) * u128::from(permille.min(1000)) / 1000;
+/// So many hundredths of a percent of an amount, rounded down; more than all of it counts as all.
+pub fn basis_points(amount: Amount, points: u16) -> Amount {
+    let part = u128::from(amount.0) * u128::from(points.min(10_000)) / 10_000;
     Amount(u64::try_from(part).unwrap_or(u64::MAX))
 }

@@ -19,7 +19,7 @@ fn a_reward_is_shared_by_work_and_paid_when_final() {
     ledger.credit(miner(2), account(2), 300);
     ledger.credit(miner(3), account(2), 100);
     ledger.credit(miner(4), account(9), 0);
-    ledger.close(BLOCK, Amount(1_000_000), 20);
+    ledger.close(BLOCK, Amount(1_000_000), 200);
     assert!(ledger.list(&BLOCK).is_some());
     let list = ledger.settle(&BLOCK).unwrap().clone();
     assert_eq!((list.fee, list.rows.len()), (Amount(20_000), 4));
@@ -28,6 +28,10 @@ fn a_reward_is_shared_by_work_and_paid_when_final() {
     assert_eq!(paid, [(account(1), 588_000), (account(2), 392_000)], "two miners of one account are one payment");
     assert_eq!(batch.shares_root, list.root());
     assert!(ledger.settle(&BLOCK).is_none(), "never paid twice");
+    ledger.credit(miner(1), account(1), 5);
+    ledger.close(BLOCK, Amount(1_000_000), 200);
+    assert!(ledger.pending().is_empty(), "a node that tells of a block once more changes nothing");
+    ledger.forfeit(&miner(1));
     assert_eq!(ledger.unpaid_total(), 0);
 }
 

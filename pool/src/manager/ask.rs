@@ -72,8 +72,8 @@ impl Manager {
             let burst = self.params.requests_per_s.saturating_mul(2);
             self.miners.insert(miner, MinerRecord::new(account, self.now_ms, job, burst));
         }
-        let (now_ms, fee_permille, heartbeat_ms) =
-            (self.now_ms, self.params.fee_permille, self.params.heartbeat.every_ms);
+        let (now_ms, fee_basis_points, heartbeat_ms) =
+            (self.now_ms, self.params.fee_basis_points, self.params.heartbeat.every_ms);
         let mut calibrate = None;
         if let Some(record) = self.miners.get_mut(&miner) {
             record.account = account;
@@ -82,7 +82,7 @@ impl Manager {
                 calibrate = Some(job);
             }
         }
-        Reply::Welcome { fee_permille, heartbeat_ms, calibrate }
+        Reply::Welcome { fee_basis_points, heartbeat_ms, calibrate }
     }
 
     fn first_job(&self) -> CalibrationJob {

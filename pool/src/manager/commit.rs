@@ -1,13 +1,11 @@
-//! Commitments, early and again within those allowed, and the choice of what to reveal.
+//! Commitments, early and again within those allowed. Which of them is shown in the end is the node's to choose: it
+//! alone knows which ones a majority listed.
 
 use podl_consensus::types::{BlockHash, ModelRoot};
 
 use super::search::Committed;
 use super::{Effect, Manager, Search};
 use crate::types::{Elite, is_above_chance};
-
-/// How long the scoring of committed models on the shard may take before the one thought best is revealed.
-pub(super) const SCORING_MS: u64 = 1500;
 
 impl Manager {
     /// Commits when due: as soon as a model is clearly above chance, again late in the phase, and shortly before its
@@ -48,7 +46,7 @@ impl Manager {
         let Some(search) = &mut self.search else { return };
         search.attempts += 1;
         let artefact = elite.artefact;
-        search.committed.push(Committed { artefact, count: elite.count, scored: None, answered: false });
+        search.committed.push(Committed { artefact, count: elite.count });
         effects.push(Effect::Commit { parent: search.parent(), artefact, attempt: search.attempts });
     }
 
@@ -80,48 +78,6 @@ impl Manager {
         search.committed.retain(|c| c.artefact.root != *root);
         if search.committed.len() < before {
             search.attempts = search.attempts.saturating_sub(1);
-        }
-    }
-
-    pub(super) fn shard_known(&mut self, parent: &BlockHash, effects: &mut Vec<Effect>) {
-        let now_ms = self.now_ms;
-        let Some(search) = self.search.as_mut().filter(|s| s.parent() == *parent) else { return };
-        if search.committed.is_empty() || search.scoring_since_ms.is_some() {
-            return;
-        }
-        search.scoring_since_ms = Some(now_ms);
-        let artefacts = search.committed.iter().map(|c| c.artefact).collect();
-        effects.push(Effect::Score { parent: *parent, artefacts });
-    }
-
-    pub(super) fn scored(
-        &mut self,
-        parent: &BlockHash,
-        root: &ModelRoot,
-        correct: Option<u32>,
-        effects: &mut Vec<Effect>,
-    ) {
-        if let Some(search) = self.search.as_mut().filter(|s| s.parent() == *parent) {
-            for committed in search.committed.iter_mut().filter(|c| c.artefact.root == *root) {
-                (committed.scored, committed.answered) = (correct, true);
-            }
-        }
-        self.reveal_if_due(effects);
-    }
-
-    /// Reveals the best once all are scored, or the best known when scoring takes too long.
-    pub(super) fn reveal_if_due(&mut self, effects: &mut Vec<Effect>) {
-        let now_ms = self.now_ms;
-        let Some(search) = self.search.as_mut().filter(|s| !s.revealed) else { return };
-        let Some(since_ms) = search.scoring_since_ms else { return };
-        let all_scored = search.committed.iter().all(|c| c.answered);
-        if !all_scored && now_ms < since_ms.saturating_add(SCORING_MS) {
-            return;
-        }
-        let best = search.committed.iter().max_by_key(|c| (c.scored, c.count, std::cmp::Reverse(c.artefact.root)));
-        if let Some(best) = best {
-            effects.push(Effect::Reveal { parent: search.parent(), artefact: best.artefact, correct: best.scored });
-            search.revealed = true;
         }
     }
 }

@@ -115,20 +115,6 @@ pub enum Event {
         /// Which model.
         root: ModelRoot,
     },
-    /// The closings are in and the shard is known: choose what to reveal.
-    ShardKnown {
-        /// Of which interval.
-        parent: BlockHash,
-    },
-    /// A committed model was scored on the shard.
-    Scored {
-        /// Of which interval.
-        parent: BlockHash,
-        /// Which model.
-        root: ModelRoot,
-        /// Correct images; none when it could not be scored.
-        correct: Option<u32>,
-    },
     /// A block of the manager's is on the chain.
     BlockWon {
         /// Which.
@@ -185,22 +171,6 @@ pub enum Effect {
         artefact: BlobRef,
         /// 1 for the first commitment of the interval.
         attempt: u8,
-    },
-    /// Score committed models on the shard and report [`Event::Scored`] for each.
-    Score {
-        /// Of which interval.
-        parent: BlockHash,
-        /// The models.
-        artefacts: Vec<BlobRef>,
-    },
-    /// Reveal this model: publish the candidate.
-    Reveal {
-        /// Of which interval.
-        parent: BlockHash,
-        /// The model.
-        artefact: BlobRef,
-        /// Its count on the shard, if it was scored.
-        correct: Option<u32>,
     },
     /// Send the batch payment of a final block.
     Pay(BatchPayment),

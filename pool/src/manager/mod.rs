@@ -1,5 +1,5 @@
 //! The manager: takes the interval's task, splits the space, leases work, checks results, commits early and often,
-//! reveals the best, pays.
+//! pays. Of what it committed to, the node shows the best.
 //!
 //! A pure machine: [`Manager::handle`] takes an event and the time and returns effects. All of its state is plain data,
 //! so a snapshot and the events since restore it ([`Manager::resume`] asks again for what was under way).
@@ -104,7 +104,7 @@ impl Manager {
     pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.now_ms = self.now_ms.max(now_ms);
-        self.advance(&mut effects);
+        self.advance();
         match event {
             Event::IntervalStarted { interval, plan, deadline_ms } => {
                 self.start_interval(*interval, plan, deadline_ms, &mut effects);
@@ -114,9 +114,7 @@ impl Manager {
             Event::CalibrationChecked { miner, job, correct } => self.calibration_checked(&miner, job, correct),
             Event::Evaluated { job, outcome } => self.evaluated(job, outcome, &mut effects),
             Event::CommitFailed { parent, root } => self.commit_failed(&parent, &root),
-            Event::ShardKnown { parent } => self.shard_known(&parent, &mut effects),
-            Event::Scored { parent, root, correct } => self.scored(&parent, &root, correct, &mut effects),
-            Event::BlockWon { block, reward } => self.ledger.close(block, reward, self.params.fee_permille),
+            Event::BlockWon { block, reward } => self.ledger.close(block, reward, self.params.fee_basis_points),
             Event::BlockFinal { block } => {
                 let account = self.params.account;
                 let batch = self.ledger.settle(&block).and_then(|list| list.batch(&account));
@@ -145,9 +143,7 @@ impl Manager {
     pub fn next_wake_ms(&self) -> Option<u64> {
         let lease = self.leases.next_expiry_ms(self.params.heartbeat);
         let commits = self.search.as_ref().filter(|s| s.open).map(|s| self.next_commit_ms(s));
-        let reveal = self.search.as_ref().and_then(|s| s.scoring_since_ms.filter(|_| !s.revealed));
-        let times = [lease, commits, reveal.map(|at| at + commit::SCORING_MS)];
-        times.into_iter().flatten().filter(|&at| at > self.now_ms).min()
+        [lease, commits].into_iter().flatten().filter(|&at| at > self.now_ms).min()
     }
 
     /// Parameters.
@@ -196,8 +192,8 @@ impl Manager {
         self.memories.roots().chain(committed).chain(self.jobs.values().map(|j| j.artefact.root)).collect()
     }
 
-    /// What is due by time alone: lost and ended leases, a reveal that waits too long.
-    fn advance(&mut self, effects: &mut Vec<Effect>) {
+    /// What is due by time alone: lost and ended leases.
+    fn advance(&mut self) {
         for (id, lost) in self.leases.expire(self.now_ms, self.params.heartbeat) {
             self.lease_over(id, lost);
         }
@@ -207,7 +203,6 @@ impl Manager {
         if let Some(search) = &mut self.search {
             search.open &= self.now_ms < search.deadline_ms;
         }
-        self.reveal_if_due(effects);
     }
 
     fn start_interval(
@@ -242,8 +237,6 @@ impl Manager {
             boxes: None,
             committed: Vec::new(),
             attempts: 0,
-            scoring_since_ms: None,
-            revealed: false,
         });
         for elite in stale.into_iter().take(3) {
             let artefact = elite.artefact;

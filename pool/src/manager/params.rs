@@ -12,8 +12,8 @@ use crate::partition::Scheme;
 pub struct PoolParams {
     /// The manager's account: owner of commitments, sender of payouts.
     pub account: AccountId,
-    /// The manager's cut, in thousandths of a reward.
-    pub fee_permille: u16,
+    /// The manager's cut, in hundredths of a percent of a reward.
+    pub fee_basis_points: u16,
     /// Most miners known at a time; also bounds the payments of a batch.
     pub max_miners: usize,
     /// How the space is cut.
@@ -65,7 +65,7 @@ impl PoolParams {
         let train_ms = spec.phases.train_ms;
         Self {
             account,
-            fee_permille: 20,
+            fee_basis_points: 200,
             max_miners: usize::try_from(spec.limits.batch_payments).unwrap_or(1000).min(1000),
             scheme: Scheme::Disjoint,
             train_ms,

@@ -103,10 +103,6 @@ pub struct Committed {
     pub artefact: BlobRef,
     /// Its confirmed count when it was committed.
     pub count: u32,
-    /// Its count on the shard, once scored.
-    pub scored: Option<u32>,
-    /// Whether scoring has been answered.
-    pub answered: bool,
 }
 
 /// One interval's search.
@@ -130,10 +126,6 @@ pub struct Search {
     pub committed: Vec<Committed>,
     /// Attempts used, those of failed commitments not counted.
     pub attempts: u8,
-    /// Whether a reveal was asked for, and made.
-    pub scoring_since_ms: Option<u64>,
-    /// Whether the reveal was made.
-    pub revealed: bool,
 }
 
 impl Search {

@@ -295,32 +295,6 @@ fn a_failed_commitment_does_not_count() {
 }
 
 #[test]
-fn the_best_on_the_shard_is_revealed_and_a_slow_score_is_not_waited_for() {
-    let reveal = |scores: &[(u8, u32)]| {
-        let mut pool = Pool::new(1);
-        let one = pool.work(1, 30, 120);
-        pool.now_ms = pool.manager.search().unwrap().started_ms + 34_000;
-        let two = pool.work(1, 40, 160);
-        let parent = Hash32([1; 32]);
-        pool.tell(Event::ShardKnown { parent });
-        for (which, correct) in scores {
-            let root = if *which == 1 { one.artefact.root } else { two.artefact.root };
-            pool.tell(Event::Scored { parent, root, correct: Some(*correct) });
-        }
-        pool.now_ms += commit::SCORING_MS;
-        pool.tell(Event::Tick);
-        let reveals = pool.effects.iter().filter_map(|e| match e {
-            Effect::Reveal { artefact, correct, .. } => Some((*artefact == one.artefact, *correct)),
-            _ => None,
-        });
-        reveals.collect::<Vec<_>>()
-    };
-    assert_eq!(reveal(&[(1, 200), (2, 190)]), [(true, Some(200))]);
-    assert_eq!(reveal(&[(1, 200), (2, 210)]), [(false, Some(210))]);
-    assert_eq!(reveal(&[]), [(false, None)], "by the hold-out when nothing is scored in time");
-}
-
-#[test]
 fn a_model_that_must_be_beaten_is_not_committed_again() {
     let mut pool = Pool::new(1);
     let winner = pool.work(1, 40, 160);

@@ -241,7 +241,11 @@ impl Miner {
                 self.calibrate_or_work(calibrate, effects);
             }
             Reply::CalibrateAgain(job) => self.calibrate_or_work(Some(job), effects),
-            Reply::Lease { lease, interval, plan } => self.take_lease(*lease, *interval, plan, effects),
+            Reply::Lease { lease, interval, plan } => {
+                // There is work: what was refused before no longer matters to anybody.
+                self.last_refusal = None;
+                self.take_lease(*lease, *interval, plan, effects);
+            }
             Reply::Ack { go_on, best, standing } => {
                 self.standing = Some(standing);
                 self.best = best;

@@ -205,9 +205,7 @@ impl Simulation {
             Happening::ShardKnown => {
                 let classes = self.manager.miners().iter().map(|(id, m)| (*id, m.rating.class));
                 self.report.classes.push(classes.collect());
-                if let Some(parent) = self.manager.search().map(|s| s.parent()) {
-                    self.manager_event(Event::ShardKnown { parent });
-                }
+                self.reveal();
             }
             Happening::Manager(event) => self.manager_event(event),
             Happening::ManagerWake => self.manager_event(Event::Tick),
@@ -297,19 +295,6 @@ impl Simulation {
                     *last += 1;
                 }
             }
-            Effect::Score { parent, artefacts } => {
-                for artefact in artefacts {
-                    let correct = self.models.get(&artefact.root).map(|m| count(m, "shard", 500));
-                    let root = artefact.root;
-                    self.later(EVALUATION_MS, Happening::Manager(Event::Scored { parent, root, correct }));
-                }
-            }
-            Effect::Reveal { parent, artefact, correct } => {
-                self.report.revealed.push((artefact.root, correct));
-                let reward = self.spec.reward;
-                self.later(100, Happening::Manager(Event::BlockWon { block: parent, reward }));
-                self.later(CLOSING_MS / 2, Happening::Manager(Event::BlockFinal { block: parent }));
-            }
             Effect::Pay(batch) => {
                 if let Some(list) = self.manager.ledger().list(&batch.block) {
                     let rows = list.rows.iter().map(|r| r.amount.0).sum();
@@ -319,6 +304,19 @@ impl Simulation {
             }
             Effect::Improved { count, .. } => self.report.improvements.push((self.now_ms, count)),
         }
+    }
+
+    /// What a node does: the best of the committed models on the shard wins the block.
+    fn reveal(&mut self) {
+        let Some(search) = self.manager.search() else { return };
+        let parent = search.parent();
+        let on_shard = |root: &ModelRoot| self.models.get(root).map(|m| count(m, "shard", 500));
+        let scored = search.committed.iter().map(|c| (on_shard(&c.artefact.root), c.artefact.root));
+        let Some((correct, root)) = scored.max() else { return };
+        self.report.revealed.push((root, correct));
+        let reward = self.spec.reward;
+        self.later(100, Happening::Manager(Event::BlockWon { block: parent, reward }));
+        self.later(CLOSING_MS / 2, Happening::Manager(Event::BlockFinal { block: parent }));
     }
 
     fn evaluate(&self, artefact: &BlobRef) -> Outcome {

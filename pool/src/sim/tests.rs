@@ -13,7 +13,7 @@ const SLOW: u64 = FAST / 10;
 fn params() -> PoolParams {
     PoolParams {
         account: AccountId([255; 32]),
-        fee_permille: 20,
+        fee_basis_points: 200,
         max_miners: 100,
         scheme: Scheme::Disjoint,
         train_ms: 48_000,

@@ -1,11 +1,13 @@
 //! Networks of real `podl` processes on this machine: each with its own keys, ports and data folder.
 
 mod child;
+mod faults;
 mod network;
 mod ports;
 mod report;
 
 pub use child::{Ending, Process, STOP_LIMIT};
+pub use faults::{Fault, Verdict, run as run_fault};
 pub use network::{LocalNetwork, Plan, Task};
 pub use ports::free_ports;
 pub use report::{BlockLine, Follower, Summary};

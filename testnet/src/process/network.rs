@@ -44,7 +44,7 @@ pub struct Plan {
     pub chain: String,
     /// Seats, each a full node. At most seven have well-known keys.
     pub nodes: usize,
-    /// How many of them mine.
+    /// Miners that join the pool which the first node manages, one process each. At most nine have well-known accounts.
     pub miners: usize,
     /// Where keys, chains and logs go.
     pub dir: PathBuf,
@@ -111,7 +111,10 @@ pub struct LocalNetwork {
     pub nodes: Vec<NodeProcess>,
     /// The publisher's node, if there is a task.
     pub publisher: Option<NodeProcess>,
-    bootnode: String,
+    /// Miners of the first node's pool.
+    pub miners: Vec<Process>,
+    /// Address and peer id of the first node: where others find the network, and what miners join.
+    first: String,
 }
 
 impl LocalNetwork {
@@ -121,15 +124,15 @@ impl LocalNetwork {
     /// In words: what did not start, and the end of its log.
     pub async fn start(plan: Plan) -> anyhow::Result<Self> {
         ensure!((1..=7).contains(&plan.nodes), "a local network has 1 to 7 nodes, not {}", plan.nodes);
-        ensure!(plan.miners <= plan.nodes, "{} miners need as many nodes, there are {}", plan.miners, plan.nodes);
+        ensure!(plan.miners <= 9, "a local network has 0 to 9 miners, not {}", plan.miners);
         ChainSpec::load(&plan.chain)?;
-        let mut network = Self { nodes: Vec::new(), publisher: None, bootnode: String::new(), plan };
+        let mut network = Self { nodes: Vec::new(), publisher: None, miners: Vec::new(), first: String::new(), plan };
         for index in 0..network.plan.nodes {
-            let mut node =
-                network.spawn(&format!("node-{index}"), &format!("dev:seat-{index}"), index < network.plan.miners)?;
+            let is_manager = index == 0 && network.plan.miners > 0;
+            let mut node = network.spawn(&format!("node-{index}"), &format!("dev:seat-{index}"), is_manager)?;
             if index == 0 {
                 let status = node.wait_until_up().await?;
-                network.bootnode = bootnode(&status)?;
+                network.first = own_address(&status)?;
             }
             network.nodes.push(node);
         }
@@ -137,7 +140,30 @@ impl LocalNetwork {
             network.publisher = Some(network.spawn("publisher", "dev:publisher", false)?);
         }
         network.wait_until_met().await?;
+        for index in 0..network.plan.miners {
+            let miner = network.spawn_miner(index)?;
+            network.miners.push(miner);
+        }
         Ok(network)
+    }
+
+    fn spawn_miner(&self, index: usize) -> anyhow::Result<Process> {
+        let name = format!("miner-{index}");
+        let folder = self.plan.dir.join(&name).display().to_string();
+        let account = format!("dev:{name}");
+        let args = ["miner", "join", &self.first, "--chain", &self.plan.chain, "--threads", "1", "--json"];
+        let args = args.into_iter().chain(["--pay-to", &account, "--data-dir", &folder]).map(String::from);
+        Ok(start(&self.plan.program, &args.collect::<Vec<_>>(), &self.plan.dir, &name)?)
+    }
+
+    /// Starts a miner that was killed or stopped again, as the same miner of its pool.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restart_miner(&mut self, index: usize) -> anyhow::Result<()> {
+        let fresh = self.spawn_miner(index)?;
+        *self.miners.get_mut(index).context("no such miner")? = fresh;
+        Ok(())
     }
 
     /// Starts one more node that follows the chain and signs nothing.
@@ -151,21 +177,21 @@ impl LocalNetwork {
         Ok(())
     }
 
-    fn spawn(&self, name: &str, wallet: &str, mine: bool) -> anyhow::Result<NodeProcess> {
+    fn spawn(&self, name: &str, wallet: &str, manages_pool: bool) -> anyhow::Result<NodeProcess> {
         let ports = free_ports(2).context("no free ports")?;
         let data_dir = self.plan.dir.join(name);
         let rpc = format!("127.0.0.1:{}", ports[1]);
         let mut args: Vec<String> = ["node", "run", "--chain", &self.plan.chain].map(String::from).to_vec();
         args.extend(["--data-dir".into(), data_dir.display().to_string()]);
         args.extend(["--listen".into(), format!("/ip4/127.0.0.1/tcp/{}", ports[0]), "--rpc".into(), rpc.clone()]);
-        if !self.bootnode.is_empty() {
-            args.extend(["--bootnode".into(), self.bootnode.clone()]);
+        if !self.first.is_empty() {
+            args.extend(["--bootnode".into(), self.first.clone()]);
         }
         if !wallet.is_empty() {
             args.extend(["--wallet".into(), wallet.into()]);
         }
-        if mine {
-            args.extend(["--mine", "--mine-threads", "1"].map(String::from));
+        if manages_pool {
+            args.push("--pool-manager".into());
         }
         let process = start(&self.plan.program, &args, &self.plan.dir, name)?;
         Ok(NodeProcess { process, data_dir, rpc, args })
@@ -234,24 +260,30 @@ impl LocalNetwork {
         found.context("the network has no nodes")
     }
 
-    /// Stops all processes cleanly: publisher, then nodes, all at once.
+    /// Stops all processes cleanly: miners first, so that they can hand their leases back, then all nodes at once.
     ///
     /// # Errors
     /// Names the processes that did not end by themselves in time, or ended with an error.
     pub fn stop(&mut self) -> anyhow::Result<()> {
-        let mut processes: Vec<&mut Process> =
-            self.publisher.iter_mut().chain(&mut self.nodes).map(|node| &mut node.process).collect();
-        processes.iter().for_each(|process| process.ask_to_stop());
         let mut bad = Vec::new();
-        for process in &mut processes {
-            match process.wait_stopped()? {
-                Ending::Clean(Some(0)) => {}
-                ending => bad.push(format!("{} ({ending:?})", process.name())),
-            }
-        }
+        stop_all(self.miners.iter_mut(), &mut bad)?;
+        stop_all(self.publisher.iter_mut().chain(&mut self.nodes).map(|node| &mut node.process), &mut bad)?;
         ensure!(bad.is_empty(), "not stopped cleanly: {}", bad.join(", "));
         Ok(())
     }
+}
+
+/// Stops processes at once and notes those that did not end well.
+fn stop_all<'a>(processes: impl Iterator<Item = &'a mut Process>, bad: &mut Vec<String>) -> io::Result<()> {
+    let mut processes: Vec<&mut Process> = processes.collect();
+    processes.iter().for_each(|process| process.ask_to_stop());
+    for process in &mut processes {
+        match process.wait_stopped()? {
+            Ending::Clean(Some(0)) => {}
+            ending => bad.push(format!("{} ({ending:?})", process.name())),
+        }
+    }
+    Ok(())
 }
 
 fn start(program: &Path, args: &[String], dir: &Path, name: &str) -> io::Result<Process> {
@@ -259,7 +291,7 @@ fn start(program: &Path, args: &[String], dir: &Path, name: &str) -> io::Result<
 }
 
 /// A node's first TCP address with its peer id.
-fn bootnode(status: &NodeStatus) -> anyhow::Result<String> {
+fn own_address(status: &NodeStatus) -> anyhow::Result<String> {
     let address = status.listen.iter().find(|a| a.contains("/tcp/")).context("the first node listens nowhere")?;
     Ok(format!("{address}/p2p/{}", status.peer_id))
 }

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use podl_chain_spec::Amount;
 use podl_consensus::types::OutcomeKind;
 use podl_rpc::NodeApiClient;
-use podl_rpc::types::{BlockId, BlockView, IntervalPhase, IntervalStatus};
+use podl_rpc::types::{BlockId, BlockView, IntervalPhase, IntervalStatus, PayoutView, TxState};
 use serde::Serialize;
 
 use super::network::LocalNetwork;
@@ -65,8 +66,10 @@ pub struct Summary {
     pub interval_ms_p50: Option<u64>,
     /// Median time from the opening of candidates to the block.
     pub reveal_to_block_ms_p50: Option<u64>,
-    /// Payouts of the pool.
+    /// Payouts that the pool has sent, on the chain.
     pub pool_payouts: u64,
+    /// What they paid to miners in all.
+    pub pool_paid: Amount,
 }
 
 /// Follows the first node.
@@ -138,15 +141,34 @@ impl Follower {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
+        let payouts = payouts(network).await?;
         Ok(Summary {
             blocks: self.height,
             nodes: network.nodes.len(),
             agreed: true,
             interval_ms_p50: median(&self.intervals_ms),
             reveal_to_block_ms_p50: median(&self.reveals_ms),
-            pool_payouts: 0,
+            pool_payouts: payouts.len() as u64,
+            pool_paid: Amount(payouts.iter().flat_map(|p| &p.payments).map(|(_, _, amount)| amount.0).sum()),
         })
     }
+}
+
+/// Payouts of the first node's pool whose transactions are in a block.
+pub(super) async fn payouts(network: &LocalNetwork) -> anyhow::Result<Vec<PayoutView>> {
+    if network.miners.is_empty() {
+        return Ok(Vec::new());
+    }
+    let client = network.nodes.first().context("the network has no nodes")?.client()?;
+    let mut included = Vec::new();
+    for payout in client.public().pool_payouts(1000).await.context("the pool's manager does not answer")? {
+        let Some(tx) = payout.tx else { continue };
+        let status = client.public().tx_status(tx).await?;
+        if matches!(status.state, TxState::Included | TxState::Final) {
+            included.push(payout);
+        }
+    }
+    Ok(included)
 }
 
 #[cfg(test)]

@@ -17,11 +17,11 @@ pub struct PoolMinerView {
     pub state: String,
     /// Verified multiply-accumulates a second.
     pub verified_macs_per_second: u64,
-    /// Verified multiply-accumulates in the pay window.
+    /// Verified multiply-accumulates since the last won block.
     pub window_macs: u64,
     /// Its share of the pay window, in millionths.
     pub share_ppm: u32,
-    /// Not paid out yet.
+    /// Its part of won blocks that are not final yet.
     pub pending: Amount,
     /// Leases under way.
     pub leases: u32,
@@ -46,6 +46,10 @@ pub struct PoolStatus {
     pub best_correct: Option<u32>,
     /// Images of the hold-out.
     pub holdout_images: u32,
+    /// Commitments of the interval so far.
+    pub commitments: u32,
+    /// Leases under way.
+    pub running_leases: u32,
     /// Its miners.
     pub miners: Vec<PoolMinerView>,
 }
@@ -59,9 +63,13 @@ pub struct PayoutView {
     pub height: Height,
     /// The batch transaction; null until it is sent.
     pub tx: Option<Hash32>,
+    /// Whether that transaction is final.
+    pub is_final: bool,
     /// Merkle root of the share list.
     pub shares_root: Hash32,
-    /// The manager's fee.
+    /// What the block paid.
+    pub reward: Amount,
+    /// What the manager keeps of it.
     pub fee: Amount,
     /// Account, verified multiply-accumulates, amount.
     pub payments: Vec<(AccountId, u64, Amount)>,

@@ -354,6 +354,8 @@ impl NodeApiServer for SmallNode {
             partition: "disjoint".into(),
             best_correct: Some(480),
             holdout_images: 1000,
+            commitments: 1,
+            running_leases: 1,
             miners: vec![PoolMinerView {
                 peer_id: "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X".into(),
                 account: account(4),
@@ -375,9 +377,11 @@ impl NodeApiServer for SmallNode {
             block: hash(17),
             height: 17,
             tx: Some(hash(0x7a)),
+            is_final: true,
             shares_root: hash(0x5a),
-            fee: Amount(360_000),
-            payments: vec![(account(4), 1_800_000_000_000, Amount(14_696_000))],
+            reward: Amount(18_000_000),
+            fee: Amount(180_000),
+            payments: vec![(account(4), 1_800_000_000_000, Amount(17_820_000))],
         }])
     }
 }

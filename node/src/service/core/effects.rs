@@ -47,10 +47,7 @@ impl Core {
                 Ok(())
             }
             Effect::HeadChanged { old, new } => self.head_changed(old, new),
-            Effect::Finalised(blocks) => {
-                self.finalised_up_to(&blocks);
-                Ok(())
-            }
+            Effect::Finalised(blocks) => self.finalised_up_to(&blocks),
             Effect::PhaseChanged { parent, phase } => {
                 self.phase_changed(parent, phase);
                 Ok(())
@@ -232,12 +229,12 @@ impl Core {
         }
     }
 
-    fn finalised_up_to(&mut self, blocks: &[Checkpoint]) {
-        let Some(last) = blocks.last().copied() else { return };
+    fn finalised_up_to(&mut self, blocks: &[Checkpoint]) -> Result<(), CoreError> {
+        let (Some(first), Some(last)) = (blocks.first(), blocks.last().copied()) else { return Ok(()) };
         if let Some(signer) = &mut self.signer {
             signer.prune(last.height);
         }
-        self.tell_miner(MiningEvent::Final { height: last.height });
+        self.settle_won(first.height, last.height)
     }
 
     fn phase_changed(&mut self, parent: Checkpoint, phase: Phase) {

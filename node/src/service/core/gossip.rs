@@ -26,8 +26,7 @@ impl Core {
             }
             NetworkEvent::PeerDisconnected { peer } => {
                 tracing::debug!(%peer, "disconnected");
-                self.peers.remove(&peer);
-                self.sync_event(podl_sync::Event::PeerGone(peer))
+                self.forget_peer(peer)
             }
             NetworkEvent::Listening(address) => {
                 tracing::info!(%address, "listening");

@@ -117,7 +117,6 @@ impl Core {
         match result.and_then(|checked| self.view.chain.commit(checked)) {
             Ok(imported) => {
                 self.persist(&imported)?;
-                self.note_reward(hash, &imported.events);
                 self.drive(Event::BlockImported(imported.block, imported.meta))?;
                 self.finish_import(&hash, Ok(()))
             }
@@ -127,15 +126,17 @@ impl Core {
 
     /// One synced batch: the block, what it made final, what it pruned.
     fn persist(&mut self, imported: &Imported) -> Result<(), CoreError> {
-        let mut batch = self.db.batch();
+        let db = self.db.clone();
+        let mut batch = db.batch();
         batch.insert_block(&imported.hash, &imported.block, &imported.delta)?;
+        self.note_reward(&mut batch, imported)?;
         for f in &imported.newly_final {
             batch.finalise(&f.hash, &f.block, &f.delta)?;
         }
         for hash in &imported.pruned {
             batch.prune_block(hash)?;
         }
-        self.db.commit(batch)?;
+        db.commit(batch)?;
         if let Some(last) = imported.newly_final.last() {
             self.view.chain.folded(Checkpoint { height: last.height, block: last.hash });
             self.forget_own(last.height)?;

@@ -9,7 +9,9 @@ mod effects;
 mod gossip;
 mod imports;
 mod own;
+mod payouts;
 mod query;
+mod send;
 mod sync;
 mod tasks;
 
@@ -27,17 +29,19 @@ use podl_consensus::state::{Checkpoint, StateError};
 use podl_consensus::types::BlockHash;
 use podl_mempool::{Limits as MempoolLimits, Mempool, SenderState};
 use podl_network::NetworkHandle;
-use podl_storage::{Database, StorageError};
+use podl_storage::{Aux, Database, StorageError};
 use podl_sync::Sync;
 
 use super::clock::Clock;
 use super::input::{CoreHandle, Input};
-use super::mining::{MiningEvent, MiningPort, OwnIntervals};
+use super::mining::{MiningEvent, MiningPort, OwnIntervals, WonBlock};
 use super::publisher::Publisher;
 use super::signer::Signer;
 use super::worker::Worker;
 
 pub use query::{ReadError, TaskRecord};
+pub use send::SendError;
+pub(super) use send::least_fee;
 
 /// The core gave up; the node stops with this.
 #[derive(Debug, thiserror::Error)]
@@ -142,8 +146,9 @@ pub struct Core {
     worker: Worker,
     mining: Option<Box<dyn MiningPort>>,
     own: OwnIntervals,
-    /// What blocks paid this node's account for its models, newest last.
-    rewards: VecDeque<(BlockHash, Amount)>,
+    /// What blocks pay this node's account for its models.
+    won: BTreeMap<BlockHash, WonBlock>,
+    payouts: payouts::Payouts,
     imports: imports::Imports,
     tasks: tasks::TaskBlobs,
     peers: BTreeMap<PeerId, u64>,
@@ -169,7 +174,9 @@ impl Core {
         let meta = chain.meta(&root.block).cloned().ok_or_else(missing)?;
         let machine = IntervalMachine::new(&parts.spec, root, meta, parts.signer.as_ref().map(Signer::guard));
         let chain_hash = chain.chain_hash();
-        let own = own::load(&parts.db)?;
+        let own = own::load(&parts.db, Aux::Commitments, "own commitments")?;
+        let won = own::load(&parts.db, Aux::Won, "own blocks")?;
+        let payouts = payouts::Payouts::load(&parts.db)?;
         let mut core = Self {
             chain_hash,
             mempool: Mempool::new(MempoolLimits::new(parts.spec.money.fee_per_byte)),
@@ -187,7 +194,8 @@ impl Core {
             worker,
             mining: parts.mining,
             own,
-            rewards: VecDeque::new(),
+            won,
+            payouts,
             imports: imports::Imports::default(),
             tasks: tasks::TaskBlobs::default(),
             peers: BTreeMap::new(),
@@ -242,6 +250,7 @@ impl Core {
         match input {
             Input::Network(event) => self.on_network(event),
             Input::SyncAnswer { peer, request, answer } => self.on_sync_answer(peer, request, answer),
+            Input::NoNode(peer) => self.forget_peer(peer),
             Input::BlobsReady { hash, all } => self.on_blobs(hash, all),
             Input::TaskBlobs { task, all } => self.on_task_blobs(task, all),
             Input::Worked { block, result } => self.on_worked(&block, *result),
@@ -281,6 +290,7 @@ impl Core {
         self.poll_peers();
         self.follow_tasks()?;
         self.retry_imports()?;
+        self.follow_payouts()?;
         self.sync_event(podl_sync::Event::Tick)?;
         self.check_disk()
     }
@@ -316,9 +326,14 @@ impl Core {
 
     /// Connects a miner or pool manager; it hears of the next interval, and of the current one if it can still be trained
     /// for.
-    pub fn set_mining(&mut self, mining: Box<dyn MiningPort>) {
+    ///
+    /// # Errors
+    /// [`CoreError`] when the disk fails.
+    pub fn set_mining(&mut self, mining: Box<dyn MiningPort>) -> Result<(), CoreError> {
         self.mining = Some(mining);
+        self.tell_all_won()?;
         self.announce_interval();
+        Ok(())
     }
 
     /// What an account can spend in the next block.

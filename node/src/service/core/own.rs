@@ -1,34 +1,43 @@
 //! This node's own commitments: signed, kept on disk, opened when the shard is.
 
-use podl_chain_spec::Hash32;
+use std::collections::BTreeMap;
+
+use podl_chain_spec::{Amount, Hash32};
+use podl_consensus::chain::Imported;
 use podl_consensus::codec;
 use podl_consensus::hash::blob_root;
 use podl_consensus::interval::{ChainView, Event, Phase};
 use podl_consensus::signed::Signed;
 use podl_consensus::state::Checkpoint;
-use podl_consensus::types::{BlockHash, Commitment, Height, Opening, Outcome, ShardKey, commitment_id};
-use podl_storage::{Aux, Database, StorageError};
+use podl_consensus::types::{BlockHash, Commitment, Height, Opening, ShardKey, commitment_id};
+use podl_storage::{Aux, Batch, Database, StorageError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::{Core, CoreError};
 use crate::sealed;
-use crate::service::mining::{Committed, MiningEvent, OwnInterval, OwnIntervals, OwnModel, ScoredOwn};
+use crate::service::mining::{Committed, MiningEvent, OwnInterval, OwnModel, ScoredOwn, WonBlock};
 use crate::service::signer::Signer;
 use crate::service::wire::Gossip;
 use crate::service::worker::Job;
 
-/// Rewards of own blocks that are remembered until they become the head.
-const REWARDS: usize = 32;
+/// Bytes of such a row at most: a payout to as many miners as a batch carries, several times over.
+const ROW_BYTES: usize = 1 << 21;
+/// How far below the last final block own blocks are remembered, for a pool manager that was away.
+const WON_KEPT: Height = 1_000;
 
-/// What this node committed to before it was restarted.
-pub(super) fn load(db: &Database) -> Result<OwnIntervals, StorageError> {
-    let rows = db.aux_rows(Aux::Commitments)?;
-    let damaged = || StorageError::Damaged { what: "a row of own commitments".into() };
-    rows.into_iter()
-        .map(|(key, row)| {
-            let parent = Hash32(key.try_into().map_err(|_| damaged())?);
-            Ok((parent, codec::decode(&row, 1 << 16).map_err(|_| damaged())?))
-        })
-        .collect()
+/// Rows of one kind that are named by a block, as they were before a restart.
+pub(super) fn load<T: Serialize + DeserializeOwned>(
+    db: &Database,
+    kind: Aux,
+    what: &str,
+) -> Result<BTreeMap<BlockHash, T>, StorageError> {
+    let damaged = || StorageError::Damaged { what: format!("a row of {what}") };
+    let read = |(key, row): (Vec<u8>, Vec<u8>)| {
+        let block = Hash32(key.try_into().map_err(|_| damaged())?);
+        Ok((block, codec::decode(&row, ROW_BYTES).map_err(|_| damaged())?))
+    };
+    db.aux_rows(kind)?.into_iter().map(read).collect()
 }
 
 impl Core {
@@ -45,30 +54,34 @@ impl Core {
     pub(super) fn on_commit(&mut self, committed: Committed) -> Result<(), CoreError> {
         let Committed { parent, artefact } = committed;
         let is_open = self.machine.phase().is_some_and(|(at, phase)| at.block == parent && phase == Phase::Train);
+        let root = blob_root(&artefact);
         let Some(interval) = self.view.interval(&parent).filter(|_| is_open) else {
             tracing::info!("a model came too late to be committed");
-            return Ok(());
+            return Ok(self.commit_failed(parent, root));
         };
         let Some(owner) = self.signer.as_ref().map(Signer::account) else { return Ok(()) };
         let before = self.own.get(&parent).map_or(0, |own| own.models.len());
-        let root = blob_root(&artefact);
         let count = u8::try_from(before + 1).unwrap_or(u8::MAX);
         let again = self.own.get(&parent).is_some_and(|own| own.models.iter().any(|m| m.model_root == root));
         if again || count > self.spec.limits.commitments_per_owner || !self.view.can_commit(&parent, &owner, count) {
             tracing::info!(before, again, "no further commitment: the limit or the balance of the account is reached");
-            return Ok(());
+            return Ok(self.commit_failed(parent, root));
         }
         let Ok(salt) = sealed::random::<32>() else { return Ok(()) };
         let Ok(artefact_bytes) = u32::try_from(artefact.len()) else { return Ok(()) };
         if let Err(error) = self.network.blobs().insert(&artefact) {
             tracing::error!(%error, "the model cannot be stored, so it is not committed");
-            return Ok(());
+            return Ok(self.commit_failed(parent, root));
         }
         let id = commitment_id(&self.chain_hash, &parent, &interval.task, interval.round, &owner, &root, &salt);
         let message = Commitment { parent, task: interval.task, round: interval.round, owner, id };
         let model = OwnModel { commitment: message.hash(), model_root: root, artefact_bytes, salt };
         self.keep(&parent, interval.height, model)?;
         self.send_commitment(message, count)
+    }
+
+    fn commit_failed(&mut self, parent: BlockHash, model_root: Hash32) {
+        self.tell_miner(MiningEvent::CommitFailed { parent, model_root });
     }
 
     /// The salt is on disk before the commitment leaves: a commitment that cannot be opened only costs its fee.
@@ -127,30 +140,73 @@ impl Core {
 
     /// Tells the miner when the head is a block of its own account.
     pub(super) fn tell_winner(&mut self, head: Checkpoint) {
-        let Some(account) = self.signer.as_ref().map(Signer::account) else { return };
-        let Some(entry) = self.view.chain.block(&head.block) else { return };
-        let Outcome::Scored { opening, .. } = &entry.block.body.outcome else { return };
-        let model_root = opening.model_root;
-        if entry.block.header.message.producer == account {
-            let paid = self.rewards.iter().find(|(block, _)| *block == head.block).map_or(0, |(_, paid)| paid.0);
-            self.tell_miner(MiningEvent::Won { block: head.block, height: head.height, model_root, paid });
+        if let Some(won) = self.won.get(&head.block) {
+            let WonBlock { height, paid } = *won;
+            tracing::info!(height, %paid, "this node's model won");
+            self.tell_miner(MiningEvent::Won { block: head.block, height, paid });
         }
     }
 
-    /// Notes what a block paid this node's account for its model.
-    pub(super) fn note_reward(&mut self, block: BlockHash, events: &[podl_consensus::execute::Event]) {
+    /// Notes in a block's own batch what it pays this node's account for its model.
+    pub(super) fn note_reward(&mut self, batch: &mut Batch<'_>, imported: &Imported) -> Result<(), StorageError> {
         use podl_consensus::execute::Event as ChainEvent;
-        let Some(own) = self.signer.as_ref().map(Signer::account) else { return };
-        let paid = events.iter().find_map(|event| match event {
+        let Some(own) = self.signer.as_ref().map(Signer::account) else { return Ok(()) };
+        let paid = imported.events.iter().find_map(|event| match event {
             ChainEvent::Rewarded { account, amount } if *account == own => Some(*amount),
             _ => None,
         });
-        if let Some(paid) = paid {
-            self.rewards.push_back((block, paid));
-            if self.rewards.len() > REWARDS {
-                self.rewards.pop_front();
+        let Some(paid) = paid else { return Ok(()) };
+        let won = WonBlock { height: imported.block.height(), paid };
+        batch.put_aux(Aux::Won, imported.hash.as_bytes(), &codec::encode(&won))?;
+        self.won.insert(imported.hash, won);
+        Ok(())
+    }
+
+    /// Tells the miner which of its blocks are final and which are lost, and forgets those that are lost or long gone.
+    pub(super) fn settle_won(&mut self, from: Height, to: Height) -> Result<(), CoreError> {
+        let due: Vec<(BlockHash, Height)> = self
+            .won
+            .iter()
+            .filter(|(_, won)| (from..=to).contains(&won.height))
+            .map(|(b, won)| (*b, won.height))
+            .collect();
+        let mut forget: Vec<BlockHash> =
+            self.won.iter().filter(|(_, won)| won.height + WON_KEPT < to).map(|(block, _)| *block).collect();
+        for (block, height) in due {
+            let is_final = self.db.final_hash(height)? == Some(block);
+            self.tell_miner(MiningEvent::Settled { block, is_final });
+            if !is_final {
+                forget.push(block);
             }
         }
+        if forget.is_empty() {
+            return Ok(());
+        }
+        let db = self.db.clone();
+        let mut batch = db.batch();
+        for block in &forget {
+            self.won.remove(block);
+            batch.delete_aux(Aux::Won, block.as_bytes())?;
+        }
+        Ok(db.commit(batch)?)
+    }
+
+    /// Tells a miner that was just connected of the blocks that it may not have heard of: those on the head's chain.
+    pub(super) fn tell_all_won(&mut self) -> Result<(), CoreError> {
+        let head = self.machine.base();
+        let mut known: Vec<(Height, BlockHash, Amount)> =
+            self.won.iter().map(|(block, won)| (won.height, *block, won.paid)).collect();
+        known.sort_unstable();
+        for (height, block, paid) in known {
+            let on_chain = match height <= self.view.chain.stored().height {
+                true => self.db.final_hash(height)? == Some(block),
+                false => self.view.chain.ancestor(&head.block, height) == Some(block),
+            };
+            if on_chain {
+                self.tell_miner(MiningEvent::Won { block, height, paid });
+            }
+        }
+        self.settle_won(0, self.finalised().height)
     }
 
     /// Forgets commitments on parents below the last final block.

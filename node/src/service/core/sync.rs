@@ -6,7 +6,7 @@ use libp2p::PeerId;
 use podl_consensus::codec;
 use podl_consensus::interval::{Event, Message};
 use podl_consensus::types::{Block, BlockHash, Height};
-use podl_network::{InboundRequest, Misbehaviour, Protocol};
+use podl_network::{InboundRequest, Misbehaviour, Protocol, RequestError};
 use podl_sync::{Effect, RANGE_BLOCKS};
 
 use super::{Core, CoreError};
@@ -49,6 +49,10 @@ impl Core {
         let limit = sync_response_bytes(&self.spec);
         self.runtime.spawn(async move {
             let answer = match network.request(peer, Protocol::Sync, bytes).await {
+                Err(RequestError::Unsupported(_)) => {
+                    let _ = tokio::task::spawn_blocking(move || handle.send(Input::NoNode(peer))).await;
+                    return;
+                }
                 Ok(bytes) => match codec::decode(&bytes, limit) {
                     Ok(answer) => Some(answer),
                     Err(error) => {
@@ -70,6 +74,12 @@ impl Core {
         self.peers.insert(peer, self.clock.now_ms());
         self.request(peer, None, &SyncRequest::Status(self.sync.status()));
         self.request(peer, None, &SyncRequest::Interval(self.machine.base().block));
+    }
+
+    /// A peer went away, or is none that blocks could be had from.
+    pub(super) fn forget_peer(&mut self, peer: PeerId) -> Result<(), CoreError> {
+        self.peers.remove(&peer);
+        self.sync_event(podl_sync::Event::PeerGone(peer))
     }
 
     /// Asks peers where they are, now and then.

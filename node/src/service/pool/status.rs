@@ -1,0 +1,79 @@
+//! What RPC shows of the pool.
+
+use std::sync::Arc;
+
+use jsonrpsee::core::async_trait;
+use libp2p::PeerId;
+use podl_chain_spec::AccountId;
+use podl_pool::drivers::{ManagerDriver, MinerOverview, PoolOverview};
+use podl_pool::manager::PoolParams;
+use podl_pool::types::{Class, MinerId};
+use podl_rpc::types::{PayoutView, PoolMinerView, PoolStatus};
+
+use crate::service::api::PoolApi;
+use crate::service::input::CoreHandle;
+
+/// Reads the pool for RPC.
+pub struct PoolReader {
+    pub(super) manager: Arc<ManagerDriver>,
+    pub(super) peer_id: PeerId,
+    pub(super) core: CoreHandle,
+    pub(super) account: AccountId,
+    pub(super) params: PoolParams,
+}
+
+#[async_trait]
+impl PoolApi for PoolReader {
+    async fn status(&self) -> PoolStatus {
+        let listen = self.core.ask(|core| core.listen_addresses().to_vec()).await.unwrap_or_default();
+        let overview = self.manager.overview();
+        PoolStatus {
+            urls: listen.iter().map(|address| format!("{address}/p2p/{}", self.peer_id)).collect(),
+            account: self.account,
+            fee_basis_points: self.params.fee_basis_points.into(),
+            partition: format!("{:?}", self.params.scheme).to_lowercase(),
+            best_correct: overview.best.map(|(correct, _)| correct),
+            holdout_images: overview.best.map_or(0, |(_, images)| images),
+            commitments: u32::try_from(overview.commitments).unwrap_or(u32::MAX),
+            running_leases: u32::try_from(overview.running_leases).unwrap_or(u32::MAX),
+            miners: overview.miners.iter().map(|miner| miner_view(miner, &overview)).collect(),
+        }
+    }
+
+    async fn payouts(&self, limit: usize) -> Vec<PayoutView> {
+        self.core.ask(move |core| core.payouts(limit)).await.unwrap_or_default()
+    }
+}
+
+fn miner_view(miner: &MinerOverview, overview: &PoolOverview) -> PoolMinerView {
+    let standing = &miner.standing;
+    let state = match (miner.online, miner.working) {
+        (true, true) => "online",
+        (true, false) => "idle",
+        (false, _) => "offline",
+    };
+    let class = match standing.class {
+        Class::Strong => "strong",
+        Class::Weak => "weak",
+    };
+    let share = u128::from(standing.unpaid_macs) * 1_000_000;
+    PoolMinerView {
+        peer_id: peer_id(&miner.id),
+        account: miner.account,
+        class: class.into(),
+        state: state.into(),
+        verified_macs_per_second: standing.speed_macs_s,
+        window_macs: standing.unpaid_macs,
+        share_ppm: share.checked_div(overview.unpaid_macs).and_then(|ppm| u32::try_from(ppm).ok()).unwrap_or(0),
+        pending: miner.pending,
+        leases: u32::from(miner.working),
+        accepted: standing.accepted.into(),
+        refused: standing.rejected.into(),
+    }
+}
+
+/// The peer id of a miner; the node's own miner has its account's.
+fn peer_id(miner: &MinerId) -> String {
+    let key = libp2p::identity::ed25519::PublicKey::try_from_bytes(miner.0.as_bytes());
+    key.map_or_else(|_| miner.0.to_string(), |key| libp2p::identity::PublicKey::from(key).to_peer_id().to_string())
+}
