@@ -30,7 +30,7 @@ use podl_chain_spec::{AccountId, ChainSpec, Hash32, Limits, Phases};
 use crate::guard::Guard;
 use crate::state::{Checkpoint, Meta};
 use crate::tree::BlockTree;
-use crate::types::{Block, BlockHash, Certificate, ClosingSet, Height, ShardKey, SignedVote, TaskId};
+use crate::types::{Block, BlockHash, Certificate, ClosingSet, Commitment, Height, ShardKey, SignedVote, TaskId};
 
 pub use event::{Effect, Event, Message, Phase};
 pub use port::ChainView;
@@ -162,6 +162,16 @@ impl IntervalMachine {
     /// The certificate for a child of `parent` to carry, if one can be made.
     pub fn certificate_for(&self, parent: &BlockHash) -> Option<Certificate> {
         self.votes.certificate(&self.tree, parent)
+    }
+
+    /// Commitments in the interval on `parent` that the node holds, in the order of their hashes.
+    pub fn commitments(&self, parent: &BlockHash) -> Vec<crate::signed::Signed<Commitment>> {
+        self.rounds.get(parent).map_or_else(Vec::new, |round| round.list().0)
+    }
+
+    /// Closings on `parent` that the node holds.
+    pub fn closings(&self, parent: &BlockHash) -> usize {
+        self.rounds.get(parent).map_or(0, |round| round.closings().count())
     }
 
     /// Closings of a majority on `parent`, if so many are known: those that list the commitment with this hash, which

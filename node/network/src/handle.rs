@@ -23,8 +23,12 @@ pub struct PeerInfo {
     pub peer: PeerId,
     /// Where, as this node sees it.
     pub address: Multiaddr,
+    /// Program and version that it names; at most 64 printable characters, which may be anything.
+    pub agent: String,
     /// Whether this node opened the connection.
     pub outbound: bool,
+    /// Since it is connected.
+    pub connected: Duration,
     /// Points for misbehaviour now; a peer is banned at 100.
     pub points: u32,
 }

@@ -116,6 +116,8 @@ pub(crate) struct Peer {
     pub(crate) links: Vec<Link>,
     /// It has shown to be on this chain.
     pub(crate) confirmed: bool,
+    /// What it calls itself, cut and cleaned.
+    pub(crate) agent: String,
     points: u32,
     points_at: Instant,
     gossip: Allowance,
@@ -223,6 +225,7 @@ impl PeerBook {
             Peer {
                 links: Vec::new(),
                 confirmed: false,
+                agent: String::new(),
                 points: 0,
                 points_at: now,
                 gossip: Allowance::new(gossip, now),

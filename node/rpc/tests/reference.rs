@@ -39,7 +39,8 @@ fn public() -> Vec<Method> {
              that a peer told of.",
             vec![],
         ),
-        method("node_peers", "Connected peers. `score_milli` is the score in the gossip mesh, in thousandths.", vec![]),
+        method("node_peers", "Connected peers. `height` is what a peer told of; null for one that is no node, such as a pool's miner. At 100 \
+             `points` a peer is banned for a while.", vec![]),
         method("chain_spec", "The chain's specification: every parameter of the protocol.", vec![]),
         method("chain_tip", "The head, as `chain_block` shows it.", vec![]),
         method(

@@ -139,14 +139,15 @@ impl NodeApiServer for Api {
 
     async fn node_peers(&self) -> Result<Vec<PeerInfo>, ApiError> {
         let peers = self.0.network.peers().await.map_err(internal)?;
+        let heights = self.ask(|core| core.peer_heights()).await?;
         let info = |p: podl_network::PeerInfo| PeerInfo {
             peer_id: p.peer.to_string(),
             address: p.address.to_string(),
-            agent: String::new(),
+            agent: p.agent,
             is_outbound: p.outbound,
-            height: 0,
-            score_milli: -i64::from(p.points) * 1000,
-            connected_ms: 0,
+            height: heights.get(&p.peer).copied(),
+            points: p.points,
+            connected_ms: u64::try_from(p.connected.as_millis()).unwrap_or(u64::MAX),
         };
         Ok(peers.into_iter().map(info).collect())
     }

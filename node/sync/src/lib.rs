@@ -195,6 +195,11 @@ impl<P: Ord + Clone> Sync<P> {
         self.peers.values().map(|p| p.status.head.height).max()
     }
 
+    /// Heights that peers told of.
+    pub fn peer_heights(&self) -> impl Iterator<Item = (&P, Height)> {
+        self.peers.iter().map(|(peer, known)| (peer, known.status.head.height))
+    }
+
     /// Takes an event at `now_ms` of a monotonic clock.
     pub fn handle(&mut self, now_ms: u64, event: Event<P>) -> Vec<Effect<P>> {
         let mut effects = Vec::new();

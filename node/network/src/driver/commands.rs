@@ -114,7 +114,14 @@ impl Driver {
             .confirmed()
             .filter_map(|(peer, p)| {
                 let link = p.links.first()?;
-                Some(PeerInfo { peer: *peer, address: link.address.clone(), outbound: link.outbound, points: 0 })
+                Some(PeerInfo {
+                    peer: *peer,
+                    address: link.address.clone(),
+                    agent: p.agent.clone(),
+                    outbound: link.outbound,
+                    connected: link.since.elapsed(),
+                    points: 0,
+                })
             })
             .collect();
         for info in &mut infos {

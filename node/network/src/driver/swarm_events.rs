@@ -115,10 +115,13 @@ impl Driver {
         let Some(link) = self.book.get(&peer).and_then(|p| p.links.first()) else { return };
         let address = link.address.clone();
         if info.protocol_version != protocol_version(&self.tag) {
-            let theirs: String = info.protocol_version.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
+            let theirs = printable(&info.protocol_version);
             self.dials.wrong_chain(peer, &theirs, &self.tag);
             self.wrong_chain(Some(peer), address, theirs);
             return;
+        }
+        if let Some(known) = self.book.get_mut(&peer) {
+            known.agent = printable(&info.agent_version);
         }
         let remote_is_local = counted_ip(&address).is_none();
         for listen in info.listen_addrs.iter().filter(|a| is_dialable(a, remote_is_local)).take(MAX_ADDRESSES) {
@@ -221,6 +224,11 @@ impl Driver {
             OutboundFailure::Io(_) => RequestError::Refused(peer),
         }
     }
+}
+
+/// A stranger's text, fit for logs and answers.
+fn printable(text: &str) -> String {
+    text.chars().filter(char::is_ascii_graphic).take(64).collect()
 }
 
 /// Whether a dial failed in Noise's decryption: between honest nodes only another prologue does that. Its text has to do,

@@ -1,6 +1,7 @@
 //! The node itself as RPC shows it.
 
 use podl_chain_spec::{AccountId, Hash32};
+use podl_consensus::types::Height;
 use serde::{Deserialize, Serialize};
 
 use super::CheckpointView;
@@ -57,10 +58,10 @@ pub struct PeerInfo {
     pub agent: String,
     /// Whether we called it (else it called us).
     pub is_outbound: bool,
-    /// Highest height that it told of.
-    pub height: u64,
-    /// Its score in the gossip mesh, in thousandths.
-    pub score_milli: i64,
+    /// Height that it told of; null for one that is no node, such as a pool's miner.
+    pub height: Option<Height>,
+    /// Points for misbehaviour; at 100 a peer is banned for a while.
+    pub points: u32,
     /// Since it connected.
     pub connected_ms: u64,
 }

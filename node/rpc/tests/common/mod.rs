@@ -156,8 +156,8 @@ impl NodeApiServer for SmallNode {
             address: "/ip4/10.0.0.7/udp/9743/quic-v1".into(),
             agent: "podl/0.1.0".into(),
             is_outbound: true,
-            height: 17,
-            score_milli: 1250,
+            height: Some(17),
+            points: 20,
             connected_ms: 60_000,
         }])
     }

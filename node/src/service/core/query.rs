@@ -1,5 +1,8 @@
 //! What others may ask the core. All of it is quick: reads of maps, or of single rows.
 
+use std::collections::BTreeMap;
+
+use libp2p::PeerId;
 use podl_chain_spec::{AccountId, Hash32};
 use podl_consensus::interval::{ChainView, Phase};
 use podl_consensus::state::{Account, Meta, StateKey, TaskSpec, TaskStatus};
@@ -244,7 +247,6 @@ impl Core {
         let Some(interval) = self.view.interval(&base.block) else { return Ok(None) };
         let elapsed_ms = self.clock.now_ms().saturating_sub(self.phase_since_ms);
         let phase = self.interval_phase(elapsed_ms);
-        let set = self.machine.closing_set(&base.block, None);
         let name = self.task(&interval.task)?.map_or_else(|| "filler".to_owned(), |(_, spec, _)| spec.task.name);
         let left = |total: u64| Some(total.saturating_sub(elapsed_ms));
         let phases = &self.spec.phases;
@@ -266,8 +268,8 @@ impl Core {
                 IntervalPhase::Validate => left(phases.validate_ms),
                 _ => None,
             },
-            commitments: set.as_ref().map_or(0, |s| u32::try_from(s.union.len()).unwrap_or(u32::MAX)),
-            closings: set.as_ref().map_or(0, |s| u32::try_from(s.closings.len()).unwrap_or(u32::MAX)),
+            commitments: u32::try_from(self.machine.commitments(&base.block).len()).unwrap_or(u32::MAX),
+            closings: u32::try_from(self.machine.closings(&base.block)).unwrap_or(u32::MAX),
             has_key: self.machine.key_for(&base.block).is_some(),
             candidates: self.candidates(&base.block),
             votes: self
@@ -327,6 +329,11 @@ impl Core {
     /// Highest height that a peer told of.
     pub fn network_height(&self) -> Height {
         self.sync.best_peer_height().unwrap_or(0).max(self.head().height)
+    }
+
+    /// Heights that connected nodes told of.
+    pub fn peer_heights(&self) -> BTreeMap<PeerId, Height> {
+        self.sync.peer_heights().map(|(peer, height)| (*peer, height)).collect()
     }
 
     /// Parameters of the chain.

@@ -219,10 +219,8 @@ impl Core {
     }
 
     fn interval_messages(&self, parent: &BlockHash) -> IntervalMessages {
-        let mut messages = IntervalMessages::default();
-        if let Some(set) = self.machine.closing_set(parent, None) {
-            messages.commitments = set.union;
-        }
+        let commitments = self.machine.commitments(parent);
+        let mut messages = IntervalMessages { commitments, ..IntervalMessages::default() };
         let base = self.machine.base();
         for message in self.machine.catch_up_messages() {
             match message {
