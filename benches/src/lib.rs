@@ -1,1 +1,1 @@
-//! Benchmarks of podl.
+//! Benchmarks of podl. docs/costs.md holds what they measured and how to measure it again.

@@ -5,6 +5,7 @@
 //! such block, [`Draft`] makes the next one and checks that no money appears or vanishes unaccounted.
 
 mod account;
+mod audit;
 mod draft;
 mod genesis;
 mod key;
@@ -18,6 +19,7 @@ mod view;
 mod tests;
 
 pub use account::{Account, MoneyError};
+pub use audit::SupplyAudit;
 pub use draft::{Draft, check_supply};
 pub use genesis::{genesis_checkpoint, genesis_delta};
 pub use key::StateKey;

@@ -18,6 +18,7 @@ use crate::types::{
     Block, BlockHash, Certificate, Closing, ClosingList, ClosingSet, Commitment, Opening, PublishTask, ShardKey,
     SignedTransaction, SignedVote, TaskId, Transaction, TransactionKind, Vote, commitment_id,
 };
+use crate::workload::{WorkVerifier, Workload};
 
 /// A commitment and what opens it.
 #[derive(Clone, Debug)]
@@ -30,15 +31,17 @@ pub struct Round {
     pub opening: Opening,
 }
 
-/// A chain in memory whose store is folded at once, and the keys of all its accounts by their numbers.
+/// A chain in memory whose store is folded at once, and the keys of all its accounts by their numbers. Work is judged by
+/// `V`: the testkit's stand-in, or a real verifier with real artefacts and shards.
 #[derive(Debug)]
-pub struct Harness {
+pub struct Harness<V = FakeVerifier> {
     /// The chain.
     pub chain: Chain<MemoryStore>,
     /// Artefacts and sealed shards.
     pub blobs: Blobs,
     /// Keys of the shards of published tasks, in the order of their rounds.
     pub shard_keys: BTreeMap<TaskId, Vec<ShardKey>>,
+    verifier: V,
     keys: BTreeMap<AccountId, SigningKey>,
     next_salt: u64,
 }
@@ -49,12 +52,80 @@ impl Harness {
     /// # Panics
     /// When the specification makes no genesis.
     pub fn new(spec: ChainSpec) -> Self {
+        Self::with_verifier(spec, FakeVerifier)
+    }
+
+    /// A certificate of these votes.
+    ///
+    /// # Panics
+    /// When there are none.
+    pub fn certificate(votes: Vec<SignedVote>) -> Certificate {
+        let first = &votes.first().expect("votes").message;
+        Certificate { height: first.height, block: first.block, votes }
+    }
+
+    /// A commitment of an account to an artefact that scores `correct`, and its opening; the artefact is stored.
+    pub fn commit(&mut self, parent: BlockHash, owner: u64, correct: u32) -> Round {
+        self.next_salt += 1;
+        let tag = self.next_salt;
+        self.commit_artefact(parent, owner, fake_artefact(correct, 1000, tag), correct)
+    }
+
+    /// A candidate in which `owner`'s model has `correct` images right.
+    ///
+    /// # Panics
+    /// When the parent is unknown.
+    pub fn scored(&mut self, parent: BlockHash, owner: u64, correct: u32, parts: BlockParts) -> Block {
+        let round = self.commit(parent, owner, correct);
+        self.scored_rounds(parent, std::slice::from_ref(&round), 0, parts)
+    }
+
+    /// Imports a candidate of `owner` that carries all votes and these transactions.
+    ///
+    /// # Panics
+    /// When it is not valid.
+    pub fn advance(
+        &mut self,
+        parent: BlockHash,
+        owner: u64,
+        correct: u32,
+        transactions: Vec<SignedTransaction>,
+    ) -> BlockHash {
+        let parts = BlockParts { transactions, ..self.parts(parent) };
+        let block = self.scored(parent, owner, correct, parts);
+        self.import(block).expect("valid").hash
+    }
+
+    /// A task of so many rounds by its publisher, and the keys of its shards, whose sealed blobs are stored.
+    pub fn task(&mut self, rounds: u32) -> (PublishTask, Vec<ShardKey>) {
+        let workload = small_workload(self.chain.spec());
+        let tags = (1..=u64::from(rounds)).map(|round| number_hash(self.next_salt + round + (1 << 32)).0);
+        let plain: Vec<Vec<u8>> = tags.map(|tag| fake_shard(workload.shard_images, tag)).collect();
+        self.task_of(workload, &plain)
+    }
+
+    /// Publishes a task in a child of `parent` and opens it in the grandchild, which it returns.
+    ///
+    /// # Panics
+    /// When a block is not valid.
+    pub fn open_task(&mut self, parent: BlockHash, publisher: u64, rounds: u32) -> (TaskId, BlockHash) {
+        let (task, keys) = self.task(rounds);
+        self.open(parent, publisher, task, keys)
+    }
+}
+
+impl<V: WorkVerifier> Harness<V> {
+    /// The same chain with this verifier.
+    ///
+    /// # Panics
+    /// When the specification makes no genesis.
+    pub fn with_verifier(spec: ChainSpec, verifier: V) -> Self {
         let mut store = MemoryStore::default();
         store.apply(&genesis_delta(&spec).expect("a genesis"));
         let first = genesis_checkpoint(&spec);
         let chain = Chain::open(Arc::new(spec), store, first, []).expect("a chain");
         let keys = (0..64).map(signing_key).map(|key| (crate::signed::account_of(&key), key)).collect();
-        Self { chain, blobs: Blobs::default(), shard_keys: BTreeMap::new(), keys, next_salt: 0 }
+        Self { chain, blobs: Blobs::default(), shard_keys: BTreeMap::new(), verifier, keys, next_salt: 0 }
     }
 
     /// The genesis block.
@@ -113,24 +184,20 @@ impl Harness {
         voters.iter().map(|voter| self.vote(voter, block, ready)).collect()
     }
 
-    /// A certificate of these votes.
-    ///
-    /// # Panics
-    /// When there are none.
-    pub fn certificate(votes: Vec<SignedVote>) -> Certificate {
-        let first = &votes.first().expect("votes").message;
-        Certificate { height: first.height, block: first.block, votes }
-    }
-
-    /// A commitment of an account to an artefact that scores `correct`, and its opening; the artefact is stored.
-    pub fn commit(&mut self, parent: BlockHash, owner: u64, correct: u32) -> Round {
-        self.next_salt += 1;
-        let tag = self.next_salt;
-        self.commit_artefact(parent, owner, fake_artefact(correct, 1000, tag), correct)
-    }
-
-    /// The same with given bytes and a given claim.
+    /// A commitment to these bytes with this claim, and the MAC-bits that the testkit's artefacts have.
     pub fn commit_artefact(&mut self, parent: BlockHash, owner: u64, artefact: Vec<u8>, correct: u32) -> Round {
+        self.commit_claim(parent, owner, artefact, correct, 1000)
+    }
+
+    /// A commitment to these bytes, which are stored, with this claim.
+    pub fn commit_claim(
+        &mut self,
+        parent: BlockHash,
+        owner: u64,
+        artefact: Vec<u8>,
+        correct: u32,
+        mac_bits: u64,
+    ) -> Round {
         self.next_salt += 1;
         let salt = number_hash(self.next_salt).0;
         let (interval, chain) = (self.interval(parent), self.chain.chain_hash());
@@ -140,7 +207,7 @@ impl Harness {
         let message = Commitment { parent, task: interval.task, round: interval.round, owner: account, id };
         let commitment = Signed::new(message, &chain, self.key_of(&account));
         let artefact_bytes = u32::try_from(model.bytes).unwrap_or(u32::MAX);
-        let opening = Opening { model_root: model.root, artefact_bytes, salt, correct, mac_bits: 1000 };
+        let opening = Opening { model_root: model.root, artefact_bytes, salt, correct, mac_bits };
         Round { owner, commitment, opening }
     }
 
@@ -171,17 +238,15 @@ impl Harness {
         self.shard_keys.get(&interval.task)?.get(index).copied()
     }
 
-    /// A candidate in which `owner`'s model has `correct` images right.
+    /// A candidate that opens one of these commitments, which every seat lists.
     ///
     /// # Panics
     /// When the parent is unknown.
-    pub fn scored(&mut self, parent: BlockHash, owner: u64, correct: u32, parts: BlockParts) -> Block {
-        let round = self.commit(parent, owner, correct);
+    pub fn scored_rounds(&self, parent: BlockHash, rounds: &[Round], winner: usize, parts: BlockParts) -> Block {
         let interval = self.interval(parent);
-        let closings = self.closings(parent, &interval.seats, std::slice::from_ref(&round));
-        let key = self.shard_key(&interval);
-        let producer = super::account(owner);
-        let built = self.chain.build_scored(parent, producer, parts, closings, round.opening, key);
+        let closings = self.closings(parent, &interval.seats, rounds);
+        let (producer, opening) = (super::account(rounds[winner].owner), rounds[winner].opening.clone());
+        let built = self.chain.build_scored(parent, producer, parts, closings, opening, self.shard_key(&interval));
         built.expect("a block").sign(self.key_of(&producer))
     }
 
@@ -212,7 +277,7 @@ impl Harness {
     /// # Errors
     /// [`BlockError`].
     pub fn import(&mut self, block: Block) -> Result<Imported, BlockError> {
-        let imported = self.chain.import(block, &self.blobs, &FakeVerifier)?;
+        let imported = self.chain.import(block, &self.blobs, &self.verifier)?;
         self.fold();
         Ok(imported)
     }
@@ -220,22 +285,6 @@ impl Harness {
     /// Folds what is final into the store, as a node's storage does with every block.
     pub fn fold(&mut self) {
         self.chain.fold_with(|store, deltas| deltas.iter().for_each(|delta| store.apply(delta)));
-    }
-
-    /// Imports a candidate of `owner` that carries all votes and these transactions.
-    ///
-    /// # Panics
-    /// When it is not valid.
-    pub fn advance(
-        &mut self,
-        parent: BlockHash,
-        owner: u64,
-        correct: u32,
-        transactions: Vec<SignedTransaction>,
-    ) -> BlockHash {
-        let parts = BlockParts { transactions, ..self.parts(parent) };
-        let block = self.scored(parent, owner, correct, parts);
-        self.import(block).expect("valid").hash
     }
 
     /// A signed transaction that pays its least fee.
@@ -251,15 +300,13 @@ impl Harness {
         sign(crate::rules::transaction::least_fee(spec, bytes))
     }
 
-    /// A task of so many rounds by its publisher, and the keys of its shards, whose sealed blobs are stored.
-    pub fn task(&mut self, rounds: u32) -> (PublishTask, Vec<ShardKey>) {
-        let workload = small_workload(self.chain.spec());
+    /// A task of these plaintext shards, one a round, and their keys; the sealed shards are stored.
+    pub fn task_of(&mut self, workload: Workload, plain: &[Vec<u8>]) -> (PublishTask, Vec<ShardKey>) {
         let (mut shards, mut keys) = (Vec::new(), Vec::new());
-        for _ in 0..rounds {
+        for plain in plain {
             self.next_salt += 1;
             let key = ShardKey(number_hash(self.next_salt).0);
-            let plain = fake_shard(workload.shard_images, number_hash(self.next_salt + (1 << 32)).0);
-            let (shard, sealed) = seal_shard(&key, &plain);
+            let (shard, sealed) = seal_shard(&key, plain);
             self.blobs.put(sealed);
             shards.push(shard);
             keys.push(key);
@@ -298,12 +345,17 @@ impl Harness {
         (transaction, id)
     }
 
-    /// Publishes a task in a child of `parent` and opens it in the grandchild, which it returns.
+    /// Publishes this task in a child of `parent` and opens it in the grandchild, which it returns.
     ///
     /// # Panics
     /// When a block is not valid.
-    pub fn open_task(&mut self, parent: BlockHash, publisher: u64, rounds: u32) -> (TaskId, BlockHash) {
-        let (task, keys) = self.task(rounds);
+    pub fn open(
+        &mut self,
+        parent: BlockHash,
+        publisher: u64,
+        task: PublishTask,
+        keys: Vec<ShardKey>,
+    ) -> (TaskId, BlockHash) {
         let nonce = self.account(parent, publisher).nonce;
         let (transaction, id) = self.publish(publisher, nonce, task, keys);
         let parts = BlockParts { transactions: vec![transaction], ..self.parts(parent) };
@@ -312,5 +364,10 @@ impl Harness {
         let parts = BlockParts { votes: self.votes(published, &[id]), ..BlockParts::default() };
         let block = self.idle(published, 0, None, parts);
         (id, self.import(block).expect("valid").hash)
+    }
+
+    /// What judges the work.
+    pub fn verifier(&self) -> &V {
+        &self.verifier
     }
 }

@@ -78,7 +78,10 @@ fn read_network(reader: &mut Reader<'_>, caps: &Caps) -> Result<Network, WorkErr
     }
     let got = reader.u16("the version")?;
     if got != ENGINE_VERSION {
-        return Err(WorkError::UnknownVersion { what: "artefact", got, expected: ENGINE_VERSION });
+        // Not an unknown version of the task's, for which this node would be to blame: whoever made the file chose it.
+        return Err(WorkError::NotCanonical {
+            what: format!("it is of version {got}, this engine reads {ENGINE_VERSION}"),
+        });
     }
     let [channels, height, width] = reader.take("the input shape")?;
     at_most("the number of input channels", channels.into(), caps.input_channels.into())?;

@@ -75,7 +75,8 @@ fn check_header(header: &[u8; HEADER_BYTES], shape: InputShape, classes: u16) ->
     }
     let version = u16::from_le_bytes([*v0, *v1]);
     if version != VERSION {
-        return Err(WorkError::UnknownVersion { what: "data", got: version, expected: VERSION });
+        // The publisher chose it; an unknown version of the task's own is another matter.
+        return malformed(format!("it is of version {version}, this node reads {VERSION}"));
     }
     let got_shape = InputShape { channels: *channels, height: *height, width: *width };
     if got_shape != shape {
@@ -126,7 +127,10 @@ mod tests {
         ));
         assert!(matches!(refused(&|b| b.push(0)), WorkError::TrailingBytes { extra: 1, .. }));
         assert!(matches!(refused(&|b| b[0] = 0), WorkError::ShardMalformed { .. }));
-        assert!(matches!(refused(&|b| b[8] = 2), WorkError::UnknownVersion { got: 2, .. }));
+        assert_eq!(
+            refused(&|b| b[8] = 2),
+            WorkError::ShardMalformed { what: "it is of version 2, this node reads 1".into() }
+        );
         assert!(matches!(refused(&|b| b[10] = 2), WorkError::ShardMalformed { .. }), "shape");
         assert!(matches!(refused(&|b| b[13] = 4), WorkError::ShardMalformed { .. }), "classes");
         assert!(matches!(refused(&|b| b[18] = 0xff), WorkError::Truncated { .. }), "a count of 4 thousand million");

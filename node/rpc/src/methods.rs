@@ -8,7 +8,7 @@ use crate::ApiError;
 use crate::types::{
     AccountView, BlobChunk, BlockId, BlockView, HexBytes, HistoryEntry, IntervalStatus, ModelEntry, NodeStatus,
     PayoutView, PeerInfo, PoolStatus, PublishReply, PublishRequest, RawBlock, SeatsView, StateProofView, StateSubject,
-    TaskDetail, TaskSummary, TxStatus,
+    SupplyView, TaskDetail, TaskSummary, TxStatus,
 };
 
 /// What anyone who reaches the node may ask. No method changes anything but the mempool.
@@ -46,6 +46,10 @@ pub trait NodeApi {
     /// Seats, finality and supply after the head.
     #[method(name = "chain_seats")]
     async fn chain_seats(&self) -> Result<SeatsView, ApiError>;
+
+    /// A recount of all money in the last final state. Slow on a chain of many accounts; one runs at a time.
+    #[method(name = "chain_supply")]
+    async fn chain_supply(&self) -> Result<SupplyView, ApiError>;
 
     /// A value of the head's state with its proof.
     #[method(name = "chain_state_proof")]

@@ -74,6 +74,14 @@ fn public() -> Vec<Method> {
             vec![],
         ),
         method(
+            "chain_supply",
+            "A recount of all money in the state of the last final block, over every account and every task. `supply`, \
+             `minted` and `burned` are what the state records, `genesis` what the specification gives; the rest is \
+             counted. `adds_up` says that `total` is `supply` and that this is `genesis` + `minted` - `burned`. The \
+             answer is kept until another block is final.",
+            vec![],
+        ),
+        method(
             "chain_state_proof",
             "A value of the head's state and the proof that the block's state root commits to it (or, with a null \
              value, that there is none). `subject` is `\"meta\"`, `\"live_tasks\"`, `{\"account\": ADDRESS}`, \

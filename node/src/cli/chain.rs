@@ -12,7 +12,7 @@ use podl_consensus::codec;
 use podl_consensus::types::{BlobRef, Block, Height, Outcome, TaskId, TransactionKind};
 use podl_rpc::NodeApiClient;
 use podl_rpc::client::{CallError, NodeClient};
-use podl_rpc::types::{BlockId, BlockView};
+use podl_rpc::types::{BlockId, BlockView, SupplyView};
 use serde_json::json;
 
 use super::output::{Out, grouped};
@@ -28,6 +28,9 @@ pub(super) enum ChainCommand {
     /// Show a block of a node's chain.
     #[command(after_help = "Example: podl chain show 17")]
     Show(ShowArgs),
+    /// Recount all money of a node's last final state and compare it with what the state records.
+    #[command(after_help = "Example: podl chain supply")]
+    Supply(SupplyArgs),
     /// Copy the blocks of a node's chain to a file.
     #[command(after_help = "Example: podl chain export dev.blocks")]
     Export(ExportArgs),
@@ -61,6 +64,12 @@ pub(super) struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct SupplyArgs {
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct ExportArgs {
     /// A new file.
     file: PathBuf,
@@ -81,6 +90,7 @@ pub(super) fn run(command: ChainCommand, out: &Out) -> anyhow::Result<()> {
     match command {
         ChainCommand::Spec(args) => spec(&args, out),
         ChainCommand::Show(args) => show(&args, out),
+        ChainCommand::Supply(args) => supply(&args, out),
         ChainCommand::Export(args) => export(&args, out),
         ChainCommand::Verify(args) => super::replay::verify(&args, out),
         ChainCommand::Import(args) => super::replay::import(&args, out),
@@ -132,6 +142,36 @@ fn block_text(block: &BlockView) -> String {
     for tx in &block.transactions {
         let amount = tx.amount.map_or(String::new(), |amount| format!(" {amount} PODL"));
         text += &format!("\n  {} {}{amount} from {}", tx.id, tx.kind, tx.sender);
+    }
+    text
+}
+
+fn supply(args: &SupplyArgs, out: &Out) -> anyhow::Result<()> {
+    let client = args.remote.connect()?;
+    let view = block_on(async { Ok(client.public().chain_supply().await.explain(&client)?) })?;
+    out.record(&view, || supply_text(&view))?;
+    if !view.adds_up {
+        bail!("the money of block {} does not add up; check the chain with podl chain verify", view.height);
+    }
+    Ok(())
+}
+
+/// Where all the money is, in a few lines.
+fn supply_text(view: &SupplyView) -> String {
+    let verdict = if view.adds_up { "adds up" } else { "DOES NOT ADD UP" };
+    let lines = [
+        ("spendable", view.spendable, format!("in {} accounts", view.accounts)),
+        ("locked", view.locked, "rewards and freed bonds that wait".into()),
+        ("seat bonds", view.seat_bonds, String::new()),
+        ("escrow", view.escrow, format!("of {} live tasks", view.tasks)),
+        ("task bonds", view.task_bonds, String::new()),
+        ("counted", view.total, String::new()),
+        ("recorded", view.supply, verdict.into()),
+        ("genesis", view.genesis, format!("and {} PODL minted, {} PODL burned since", view.minted, view.burned)),
+    ];
+    let mut text = format!("final block {} {}", view.height, view.block);
+    for (name, amount, note) in lines {
+        text += format!("\n{name:<11} {amount} PODL{}{note}", if note.is_empty() { "" } else { ", " }).as_str();
     }
     text
 }

@@ -14,7 +14,7 @@ use podl_network::NetworkHandle;
 use podl_rpc::types::{
     AccountView, BlobChunk, BlockId, BlockView, CHUNK_BYTES, HexBytes, HistoryEntry, HistoryKind, IntervalStatus,
     LIST_LIMIT, ModelEntry, NodeStatus, PayoutView, PeerInfo, PoolStatus, PublishReply, PublishRequest, RawBlock,
-    SeatsView, StateProofView, StateSubject, TaskDetail, TaskSummary, TxStatus, WAIT_LIMIT_MS,
+    SeatsView, StateProofView, StateSubject, SupplyView, TaskDetail, TaskSummary, TxStatus, WAIT_LIMIT_MS,
 };
 use podl_rpc::{AdminApiServer, ApiError, ApiErrorKind, NodeApiServer};
 use tokio::sync::oneshot;
@@ -23,6 +23,7 @@ use super::clock::Clock;
 use super::core::{Core, ReadError, SendError, least_fee};
 use super::input::{CoreHandle, Stopped};
 use super::publisher::KEYS_FOLDER;
+use super::supply::SupplyAudits;
 use crate::publish::{Publication, PublishError, Recipe, prepare};
 use crate::shard_keys;
 use crate::wallet::Wallet;
@@ -46,6 +47,7 @@ pub struct Shared {
     pub(super) clock: Clock,
     pub(super) is_mining: bool,
     pub(super) pool: OnceLock<Arc<dyn PoolApi>>,
+    pub(super) supply: SupplyAudits,
 }
 
 /// The methods. Cheap to clone.
@@ -183,6 +185,10 @@ impl NodeApiServer for Api {
     async fn chain_seats(&self) -> Result<SeatsView, ApiError> {
         let meta = self.ask(|core| core.head_meta()).await?;
         meta.as_ref().map(SeatsView::from).ok_or_else(|| internal("the head has no state"))
+    }
+
+    async fn chain_supply(&self) -> Result<SupplyView, ApiError> {
+        self.0.supply.latest().await.map_err(internal)
     }
 
     async fn chain_state_proof(&self, subject: StateSubject) -> Result<StateProofView, ApiError> {

@@ -14,6 +14,7 @@ mod node;
 pub mod pool;
 mod publisher;
 mod signer;
+mod supply;
 pub mod wire;
 mod worker;
 

@@ -25,6 +25,7 @@ use super::input::{CoreHandle, Input, QUEUE};
 use super::pool::{Pool, PoolError, PoolParts};
 use super::publisher::Publisher;
 use super::signer::{SignError, Signer};
+use super::supply::SupplyAudits;
 use super::wire::{SYNC_REQUEST_BYTES, Topic, sync_response_bytes};
 use super::worker::Worker;
 use crate::config::NodeConfig;
@@ -107,6 +108,7 @@ impl Node {
         let clock = Clock::default();
         let data_dir = DataDir::open(&config.data_dir)?;
         let (db, chain) = open_chain(&data_dir, &spec)?;
+        let supply = SupplyAudits::new(db.clone(), &spec);
         let chain_hash = spec.genesis_hash();
         let signer = wallet.clone().map(|w| Signer::open(w, chain_hash, db.clone())).transpose()?;
         let publisher =
@@ -150,6 +152,7 @@ impl Node {
             clock,
             is_mining: config.mine,
             pool: OnceLock::new(),
+            supply,
         }));
         let servers = start_servers(config, &api, &data_dir).await?;
         let mut node = Self { core: handle, network, servers, thread, ended, pool: None, api, _data_dir: data_dir };

@@ -15,6 +15,8 @@ mod database;
 mod error;
 mod history;
 mod read;
+mod snapshot;
+mod usage;
 
 pub use batch::Batch;
 pub use columns::{Aux, HistoryEntry, HistoryKind, TransactionPlace};
@@ -22,3 +24,4 @@ pub use database::{Database, LOW_DISK_BYTES, MIN_DISK_BYTES, Opened, free_disk_b
 pub use error::StorageError;
 pub use history::history_of;
 pub use read::{Recovered, Row, StoredBlock};
+pub use snapshot::FinalState;

@@ -6,6 +6,7 @@ mod chain;
 mod interval;
 mod node;
 mod pool;
+mod supply;
 mod task;
 
 pub use account::{AccountView, HistoryEntry, HistoryKind, LockView, StateProofView, StateSubject, TxState, TxStatus};
@@ -13,6 +14,7 @@ pub use chain::{BlockId, BlockView, CheckpointView, RawBlock, ScoreView, SeatVie
 pub use interval::{CandidateView, IntervalPhase, IntervalStatus};
 pub use node::{NodeStatus, PeerInfo};
 pub use pool::{PayoutView, PoolMinerView, PoolStatus};
+pub use supply::SupplyView;
 pub use task::{BlobChunk, ModelEntry, PublishReply, PublishRequest, RoundWinner, TaskDetail, TaskSummary};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};

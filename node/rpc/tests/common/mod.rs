@@ -207,6 +207,26 @@ impl NodeApiServer for SmallNode {
         })
     }
 
+    async fn chain_supply(&self) -> Result<SupplyView, ApiError> {
+        Ok(SupplyView {
+            height: 15,
+            block: hash(15),
+            supply: Amount(2_007_200_000_000),
+            genesis: Amount(2_007_200_000_000),
+            minted: Amount(30_000_000),
+            burned: Amount(30_000_000),
+            accounts: 12,
+            spendable: Amount(2_006_720_000_000),
+            locked: Amount(120_000_000),
+            seat_bonds: Amount(200_000_000),
+            tasks: 1,
+            escrow: Amount(120_000_000),
+            task_bonds: Amount(40_000_000),
+            total: Amount(2_007_200_000_000),
+            adds_up: true,
+        })
+    }
+
     async fn chain_state_proof(&self, subject: StateSubject) -> Result<StateProofView, ApiError> {
         let value = matches!(subject, StateSubject::Account(_)).then(|| HexBytes(vec![1, 2, 3]));
         let (block, state_root, proof) = (hash(17), hash(0x51), HexBytes(vec![4, 5, 6]));
