@@ -37,6 +37,13 @@ pub(super) struct Imports {
     keys: BTreeMap<Hash32, ShardKey>,
 }
 
+#[cfg(test)]
+impl Imports {
+    pub(super) fn range_is_done(&self) -> bool {
+        self.range_peer.is_none()
+    }
+}
+
 impl Core {
     /// Begins to check a block. `peer` is to blame for it, where it is known.
     pub(super) fn start_import(&mut self, block: Arc<Block>, peer: Option<PeerId>) -> Result<(), CoreError> {
@@ -127,6 +134,7 @@ impl Core {
 
     /// One synced batch: the block, what it made final, what it pruned.
     fn persist(&mut self, imported: &Imported) -> Result<(), CoreError> {
+        self.note_lost(&imported.pruned)?;
         let mut batch = self.db.batch();
         batch.insert_block(&imported.hash, &imported.block, &imported.delta)?;
         for f in &imported.newly_final {

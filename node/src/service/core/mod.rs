@@ -12,6 +12,10 @@ mod own;
 mod query;
 mod sync;
 mod tasks;
+mod waiting;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -146,6 +150,7 @@ pub struct Core {
     rewards: VecDeque<(BlockHash, Amount)>,
     imports: imports::Imports,
     tasks: tasks::TaskBlobs,
+    waiting: waiting::Waiting,
     peers: BTreeMap<PeerId, u64>,
     waiters: Vec<query::Waiter>,
     /// Addresses that the network listens on.
@@ -190,6 +195,7 @@ impl Core {
             rewards: VecDeque::new(),
             imports: imports::Imports::default(),
             tasks: tasks::TaskBlobs::default(),
+            waiting: waiting::Waiting::default(),
             peers: BTreeMap::new(),
             waiters: Vec::new(),
             listen: Vec::new(),
@@ -201,6 +207,7 @@ impl Core {
             stopping: false,
         };
         core.feed_known_blocks()?;
+        core.restore_waiting()?;
         Ok(core)
     }
 
@@ -216,7 +223,7 @@ impl Core {
 
     /// Takes inputs until it is told to stop.
     pub(super) fn run(mut self, inputs: &Receiver<Input>) -> Result<(), CoreError> {
-        let result = self.serve(inputs);
+        let result = self.serve(inputs).and_then(|()| Ok(self.keep_waiting()?));
         if let Err(error) = &result {
             tracing::error!(%error, "the node stops");
         }
@@ -279,6 +286,7 @@ impl Core {
         self.next_housekeeping_ms = now + HOUSEKEEPING_MS;
         self.expire_waiters(now);
         self.poll_peers();
+        self.tend_waiting(now)?;
         self.follow_tasks()?;
         self.retry_imports()?;
         self.sync_event(podl_sync::Event::Tick)?;
