@@ -10,6 +10,7 @@ mod gossip;
 mod imports;
 mod own;
 mod query;
+mod siblings;
 mod sync;
 mod tasks;
 mod waiting;
@@ -149,6 +150,7 @@ pub struct Core {
     /// What blocks paid this node's account for its models, newest last.
     rewards: VecDeque<(BlockHash, Amount)>,
     imports: imports::Imports,
+    siblings: siblings::Siblings,
     tasks: tasks::TaskBlobs,
     waiting: waiting::Waiting,
     peers: BTreeMap<PeerId, u64>,
@@ -194,6 +196,7 @@ impl Core {
             own,
             rewards: VecDeque::new(),
             imports: imports::Imports::default(),
+            siblings: siblings::Siblings::default(),
             tasks: tasks::TaskBlobs::default(),
             waiting: waiting::Waiting::default(),
             peers: BTreeMap::new(),
@@ -216,6 +219,7 @@ impl Core {
             self.view.chain.blocks().map(|(_, entry)| (entry.block.clone(), entry.meta.clone())).collect();
         known.sort_by_key(|(block, _)| block.height());
         for (block, meta) in known {
+            self.siblings.take(&block);
             self.drive(Event::BlockImported(block, meta))?;
         }
         Ok(())
