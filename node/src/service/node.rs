@@ -125,6 +125,7 @@ impl Node {
             handle: handle.clone(),
             mining: None,
             min_free_bytes: config.min_free_bytes,
+            archive: config.archive,
             clock,
         };
         tracing::info!(chain = spec.name, genesis = %chain_hash.short(), head = parts.chain.finalised().height, keys = publisher.tasks(), "node starts");

@@ -43,6 +43,8 @@ pub enum Aux {
     Commitments,
     /// Transactions that were waiting when the node stopped.
     Mempool,
+    /// Until which height the final chain needs a blob.
+    Blobs,
 }
 
 impl Aux {
@@ -53,6 +55,7 @@ impl Aux {
             Self::Pool => 2,
             Self::Commitments => 3,
             Self::Mempool => 4,
+            Self::Blobs => 5,
         };
         [&[tag], key].concat()
     }

@@ -10,7 +10,7 @@ use podl_consensus::codec;
 use podl_consensus::interval::{ChainView, Event};
 use podl_consensus::rules::{Blame, BlockError, isolation};
 use podl_consensus::state::Checkpoint;
-use podl_consensus::types::{BlobRef, Block, BlockHash, ShardKey, SignedVote};
+use podl_consensus::types::{BlobRef, BlobRoot, Block, BlockHash, ShardKey, SignedVote};
 use podl_network::Misbehaviour;
 
 use super::{Core, CoreError};
@@ -28,8 +28,8 @@ const AHEAD_BYTES: usize = 16 << 20;
 pub(super) struct Imports {
     /// Waiting for blobs, by hash.
     fetching: BTreeMap<BlockHash, (Arc<Block>, Box<Prepared>)>,
-    /// At the worker, by hash.
-    working: BTreeMap<BlockHash, ()>,
+    /// At the worker, by hash, with the blobs that it reads.
+    working: BTreeMap<BlockHash, Vec<BlobRoot>>,
     /// Delivered by sync, to be imported one after the other, with who sent them.
     range: VecDeque<Arc<Block>>,
     range_peer: Option<PeerId>,
@@ -45,6 +45,13 @@ impl Imports {
     pub(super) fn successor_votes(&self, hash: &BlockHash) -> &[SignedVote] {
         let follows = self.range.get(1).filter(|next| next.parent() == *hash);
         follows.map_or(&[], |next| &next.body.votes)
+    }
+
+    /// Blobs that are being fetched or read for blocks on their way in.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = BlobRoot> {
+        let jobs = self.fetching.values().filter_map(|(_, prepared)| prepared.job());
+        let fetched = jobs.flat_map(podl_consensus::rules::WorkJob::blobs).map(|blob| blob.root);
+        fetched.chain(self.working.values().flatten().copied())
     }
 
     fn is_under_way(&self, hash: &BlockHash) -> bool {
@@ -177,7 +184,8 @@ impl Core {
     }
 
     fn check_work(&mut self, block: Arc<Block>, prepared: Box<Prepared>) {
-        self.imports.working.insert(block.hash(), ());
+        let blobs = prepared.job().map(podl_consensus::rules::WorkJob::blobs).unwrap_or_default();
+        self.imports.working.insert(block.hash(), blobs.iter().map(|blob| blob.root).collect());
         self.worker.post(Job::Check { block, prepared });
     }
 
@@ -210,6 +218,7 @@ impl Core {
         for hash in &imported.pruned {
             batch.prune_block(hash)?;
         }
+        self.note_needed(&mut batch, &imported.newly_final)?;
         self.db.commit(batch)?;
         if let Some(last) = imported.newly_final.last() {
             self.view.chain.folded(Checkpoint { height: last.height, block: last.hash });

@@ -9,6 +9,7 @@ mod effects;
 mod gossip;
 mod imports;
 mod own;
+mod prune;
 mod query;
 mod siblings;
 mod sync;
@@ -125,6 +126,8 @@ pub struct Parts {
     pub mining: Option<Box<dyn MiningPort>>,
     /// With less free disk the operator is warned; with a tenth of it the node stops.
     pub min_free_bytes: u64,
+    /// Whether artefacts and shards are kept for ever.
+    pub archive: bool,
     /// The node's clock.
     pub clock: Clock,
 }
@@ -152,6 +155,7 @@ pub struct Core {
     imports: imports::Imports,
     siblings: siblings::Siblings,
     tasks: tasks::TaskBlobs,
+    pruning: prune::Pruning,
     waiting: waiting::Waiting,
     peers: BTreeMap<PeerId, u64>,
     waiters: Vec<query::Waiter>,
@@ -177,6 +181,7 @@ impl Core {
         let machine = IntervalMachine::new(&parts.spec, root, meta, parts.signer.as_ref().map(Signer::guard));
         let chain_hash = chain.chain_hash();
         let own = own::load(&parts.db)?;
+        prune::begin(&parts.db, parts.network.blobs(), root)?;
         let mut core = Self {
             chain_hash,
             mempool: Mempool::new(MempoolLimits::new(parts.spec.money.fee_per_byte)),
@@ -198,6 +203,7 @@ impl Core {
             imports: imports::Imports::default(),
             siblings: siblings::Siblings::default(),
             tasks: tasks::TaskBlobs::default(),
+            pruning: prune::Pruning::new(parts.archive),
             waiting: waiting::Waiting::default(),
             peers: BTreeMap::new(),
             waiters: Vec::new(),
@@ -292,6 +298,7 @@ impl Core {
         self.poll_peers();
         self.tend_waiting(now)?;
         self.follow_tasks()?;
+        self.tend_blobs(now)?;
         self.retry_imports()?;
         self.sync_event(podl_sync::Event::Tick)?;
         self.check_disk()

@@ -1,6 +1,7 @@
 //! The core with a real database, blob store, worker and network that knows nobody. Blocks come from the testkit's chain,
 //! whose models say themselves how good they are.
 
+mod pruning;
 mod siblings;
 mod waiting;
 
@@ -27,6 +28,9 @@ use crate::service::signer::Signer;
 use crate::service::wire::Topic;
 use crate::service::worker::Worker;
 use crate::wallet::Wallet;
+
+/// Bytes that the store may hold.
+pub(super) const QUOTA_BYTES: u64 = 1 << 20;
 
 /// A core whose inputs are taken when a test says so.
 pub(super) struct Bed {
@@ -62,7 +66,7 @@ impl Bed {
         let found = db.recover().unwrap();
         let blocks = found.pending.into_iter().map(|stored| (stored.block, stored.delta));
         let chain = Chain::open(spec.clone(), db.clone(), found.finalised, blocks).unwrap();
-        let blobs = Arc::new(BlobStore::open(&self.folder.path().join("blobs"), 1 << 20).unwrap());
+        let blobs = Arc::new(BlobStore::open(&self.folder.path().join("blobs"), QUOTA_BYTES).unwrap());
         let mut config = NetworkConfig::new(spec.genesis_hash(), keypair_from_seed([7; 32]).unwrap());
         let topic = |topic: Topic| TopicConfig { name: topic.name().into(), limit_bytes: topic.limit_bytes(&spec) };
         config.topics = Topic::ALL.into_iter().map(topic).collect();
@@ -84,6 +88,7 @@ impl Bed {
             handle,
             mining: None,
             min_free_bytes: 0,
+            archive: false,
             clock,
         };
         let core = Core::new(parts, worker, Publisher::default()).unwrap();
@@ -102,6 +107,10 @@ impl Bed {
         &mut self.running.as_mut().unwrap().core
     }
 
+    pub fn store(&mut self) -> Arc<BlobStore> {
+        self.core().network.blobs().clone()
+    }
+
     /// Takes what comes in until `done`, or for a while.
     fn pump(&mut self, done: impl Fn(&Core) -> bool) -> bool {
         let Running { core, inputs, .. } = self.running.as_mut().unwrap();
@@ -117,7 +126,7 @@ impl Bed {
     /// Puts a blob of the testkit's into the node's store.
     pub fn hold(&mut self, root: &BlobRoot) {
         let bytes = self.h.blobs.blob(root).expect("a blob of the testkit");
-        self.core().network.blobs().insert(&bytes).unwrap();
+        self.store().insert(&bytes).unwrap();
     }
 
     /// Delivers blocks as sync does; whether the last one is in the chain then.
