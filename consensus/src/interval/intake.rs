@@ -1,5 +1,6 @@
 //! Taking events in: what is kept, what is dropped.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::candidates::Check;
@@ -7,7 +8,8 @@ use super::event::{Effect, Event};
 use super::port::ChainView;
 use super::round::{ClosingInsert, Round};
 use super::votes::VoteInsert;
-use super::{IntervalMachine, ROUNDS_KEPT};
+use super::{IntervalMachine, ROUNDS_BYTES, ROUNDS_KEPT};
+use crate::rules::context_rules::may_follow;
 use crate::shard::key_hash;
 use crate::signed::Signed;
 use crate::state::{Checkpoint, Meta};
@@ -64,9 +66,12 @@ impl IntervalMachine {
         self.rounds.get_mut(parent)
     }
 
-    /// Keeps the base's interval, the one just made, and of the others the highest.
+    /// Keeps the base's interval, the one just changed, and of the others the highest, as many as there is room for.
     fn evict_rounds(&mut self, made: &BlockHash) {
-        while self.rounds.len() > ROUNDS_KEPT {
+        let bytes = |rounds: &BTreeMap<BlockHash, Round>| -> usize {
+            rounds.values().map(|round| round.candidates.spare_bytes()).sum()
+        };
+        while self.rounds.len() > ROUNDS_KEPT || bytes(&self.rounds) > ROUNDS_BYTES {
             let spare = self.rounds.iter().filter(|(parent, _)| **parent != self.base.block && *parent != made);
             let Some(lowest) = spare.map(|(_, round)| round.context.parent).min() else { return };
             self.rounds.remove(&lowest.block);
@@ -175,31 +180,27 @@ impl IntervalMachine {
     }
 
     fn on_candidate(&mut self, now: u64, block: Arc<Block>, chain: &dyn ChainView, out: &mut Vec<Effect>) {
-        let header = &block.header.message;
-        if self.tree.contains(&block.hash()) {
+        let (hash, parent) = (block.hash(), block.parent());
+        if self.tree.contains(&hash) {
             return;
         }
+        let is_voted = self.votes.names(block.height(), &hash);
         let most_scored = self.limits.list_cap as usize;
-        let (account, header_parent) = (self.account, header.parent);
-        let Some(round) = self.round_mut(&header_parent, chain) else { return };
-        let context = round.context.clone();
-        let fits = header.height == context.height
-            && header.task == context.task
-            && header.round == context.round
-            && header.kind == block.body.outcome.kind();
-        let by_turn = header.kind == crate::types::OutcomeKind::Scored
-            || context.fallback_producer(header.view) == Some(header.producer);
-        if !fits || !by_turn {
+        let account = self.account;
+        let Some(round) = self.round_mut(&parent, chain) else { return };
+        if !may_follow(&round.context, &block) {
             return;
         }
-        round.signed_block |= Some(header.producer) == account;
-        if let Some(twin) = round.candidates.twin(&block) {
-            let both = (twin.header.clone(), block.header.clone());
+        round.signed_block |= Some(block.header.message.producer) == account;
+        let twin = round.candidates.twin(&block).map(|twin| (twin.header.clone(), block.header.clone()));
+        if !round.candidates.add(block.clone(), now, most_scored, is_voted) {
+            return;
+        }
+        if let Some(both) = twin {
             out.push(Effect::Equivocation(Box::new(Evidence::Blocks(Box::new(both)))));
         }
-        if round.candidates.add(block.clone(), now, most_scored) {
-            self.absorb(now, &block, chain, out);
-        }
+        self.evict_rounds(&parent);
+        self.absorb(now, &block, chain, out);
     }
 
     /// Takes what a block carries as if it had come alone, so that a node that missed messages catches up.

@@ -32,6 +32,7 @@ use crate::state::{Checkpoint, Meta};
 use crate::tree::BlockTree;
 use crate::types::{Block, BlockHash, Certificate, ClosingSet, Commitment, Height, ShardKey, SignedVote, TaskId};
 
+pub use candidates::BLOCKS_PER_PRODUCER;
 pub use event::{Effect, Event, Message, Phase};
 pub use port::ChainView;
 use resend::Resend;
@@ -40,6 +41,8 @@ pub use votes::{VoteInsert, VotePool};
 
 /// Intervals kept in memory: the base's, and those on its siblings and children that others are in.
 const ROUNDS_KEPT: usize = 16;
+/// Bytes of candidates kept in all of them, valid blocks aside: two parents' worth.
+const ROUNDS_BYTES: usize = 2 * candidates::SCORED_BYTES;
 /// Scored candidates checked at a time: a second one, so that one whose blobs come slowly does not hold up the rest.
 const CHECKS_AT_ONCE: usize = 2;
 

@@ -39,6 +39,21 @@ pub fn check(
     Ok(())
 }
 
+/// Whether a block whose form and signatures stand can be of this interval at all: it names height, task and round, and
+/// its producer is whose turn it is, or opens what a majority of the seats closed. Cheap, and the same on every node that
+/// knows the parent; it bounds how many producers can have a block on one parent.
+pub fn may_follow(interval: &IntervalContext, block: &Block) -> bool {
+    let header = &block.header.message;
+    let place = (header.parent, header.height, header.task, header.round);
+    let fits = place == (interval.parent.block, interval.height, interval.task, interval.round)
+        && header.kind == block.body.outcome.kind();
+    let by_turn = match &block.body.outcome {
+        Outcome::Scored { .. } => closings(interval, block).is_ok(),
+        Outcome::Void { .. } | Outcome::Idle { .. } => fallback_producer(interval, block).is_ok(),
+    };
+    fits && by_turn
+}
+
 /// Voters hold a seat in the state of the voted block's parent or were replaced there, and say truly what is justified
 /// in their block's state.
 fn votes(meta: &Meta, height: Height, votes: &[SignedVote]) -> Result {

@@ -148,6 +148,16 @@ impl Mempool {
         self.senders.get(sender)?.get(nonce).map(|e| &e.transaction)
     }
 
+    /// All that wait, with their ids: by sender, each sender's in nonce order.
+    pub fn iter(&self) -> impl Iterator<Item = (Hash32, &SignedTransaction)> {
+        self.senders.values().flat_map(BTreeMap::values).map(|e| (e.id, &e.transaction))
+    }
+
+    /// What waits of one sender, in nonce order.
+    pub fn of_sender(&self, sender: &AccountId) -> impl Iterator<Item = (Hash32, &SignedTransaction)> {
+        self.senders.get(sender).into_iter().flat_map(BTreeMap::values).map(|e| (e.id, &e.transaction))
+    }
+
     /// The nonce that a new transaction of this sender should carry, given its nonce in the state.
     pub fn next_nonce(&self, sender: &AccountId, state_nonce: u64) -> u64 {
         let waiting = self.senders.get(sender);

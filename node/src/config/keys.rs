@@ -233,7 +233,8 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "archive",
         default: "false",
-        help: "Keep artefacts and shards for ever, so that others can check old scores.",
+        help: "Keep artefacts and shards for ever, so that others can check old scores. Otherwise those older than the\n\
+               chain's limits.retain_blocks are dropped. Mind blob_quota_bytes.",
         set: set!(archive, flag),
     },
     Key {

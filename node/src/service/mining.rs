@@ -103,4 +103,10 @@ pub enum MiningEvent {
 pub trait MiningPort: Send {
     /// Takes an event.
     fn on_event(&mut self, event: MiningEvent);
+
+    /// Roots of blobs in the store that it still needs and that no commitment of this node names yet: the node drops no
+    /// others' artefacts while they are here. Must return quickly.
+    fn blobs_in_use(&self) -> Vec<Hash32> {
+        Vec::new()
+    }
 }

@@ -130,6 +130,7 @@ impl Node {
             handle: handle.clone(),
             mining: None,
             min_free_bytes: config.min_free_bytes,
+            archive: config.archive,
             clock,
         };
         tracing::info!(chain = spec.name, genesis = %chain_hash.short(), head = parts.chain.finalised().height, keys = publisher.tasks(), "node starts");
@@ -186,6 +187,16 @@ impl Node {
         let port = pool.port();
         self.pool = Some(pool);
         Ok(self.core.ask(move |core| core.set_mining(port)).await??)
+    }
+
+    /// The core, for callers in this process.
+    pub fn core(&self) -> &CoreHandle {
+        &self.core
+    }
+
+    /// The network.
+    pub fn network(&self) -> &NetworkHandle {
+        &self.network
     }
 
     /// Waits until the core has ended by itself: because of a full disk, or because it was told to over RPC.

@@ -43,6 +43,8 @@ pub enum Aux {
     Commitments,
     /// Transactions that were waiting when the node stopped.
     Mempool,
+    /// Until which height the final chain needs a blob.
+    Blobs,
     /// What blocks of this node's own models paid.
     Won,
 }
@@ -55,7 +57,8 @@ impl Aux {
             Self::Payouts => 2,
             Self::Commitments => 3,
             Self::Mempool => 4,
-            Self::Won => 5,
+            Self::Blobs => 5,
+            Self::Won => 6,
         };
         [&[tag], key].concat()
     }

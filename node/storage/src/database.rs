@@ -13,8 +13,10 @@ use crate::batch::{Batch, fold};
 use crate::columns::{self, META_FINAL, META_GENESIS, META_HEAD, META_SCHEMA};
 use crate::error::StorageError;
 
-/// Format of the rows. Raised when a change needs old databases to be converted.
-const SCHEMA: u32 = 1;
+/// Format of the rows. Raised when a change needs old databases to be converted, or must keep old programs away:
+/// 2. Rows say until when the final chain needs each blob. A program of format 1 would write blocks without them, and
+///    their blobs would then look needless. Nothing is converted: the node begins the rows with the blobs it finds.
+const SCHEMA: u32 = 2;
 /// Below this much free space nothing is written any more: RocksDB needs room to compact what it has.
 pub const MIN_DISK_BYTES: u64 = 256 << 20;
 /// Below this much the operator is warned.
@@ -127,7 +129,17 @@ impl Database {
         }
         let genesis = self.meta(META_GENESIS)?.and_then(|b| b.try_into().ok()).map(Hash32);
         let got = genesis.ok_or_else(|| damaged("the genesis row"))?;
-        if got == expected { Ok(()) } else { Err(StorageError::WrongChain { path: self.path.clone(), got, expected }) }
+        if got != expected {
+            return Err(StorageError::WrongChain { path: self.path.clone(), got, expected });
+        }
+        if schema == SCHEMA { Ok(()) } else { self.upgrade() }
+    }
+
+    /// Takes over a database of an older format.
+    fn upgrade(&self) -> Result<(), StorageError> {
+        let mut batch = rocksdb::WriteBatch::default();
+        batch.put_cf(self.column(columns::META)?, META_SCHEMA, SCHEMA.to_be_bytes());
+        self.write(batch)
     }
 
     /// The folder.
@@ -222,6 +234,20 @@ mod tests {
             let damaged = reopen_with(key, row);
             assert!(matches!(damaged, StorageError::Damaged { .. }), "{damaged}");
         }
+    }
+
+    #[test]
+    fn a_database_of_the_first_format_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let schema = |database: &Database| database.meta(META_SCHEMA).unwrap().unwrap();
+        let database = Database::open(dir.path(), &spec()).unwrap().database;
+        let mut batch = rocksdb::WriteBatch::default();
+        batch.put_cf(database.column(columns::META).unwrap(), META_SCHEMA, 1u32.to_be_bytes());
+        database.write(batch).unwrap();
+        drop(database);
+        let opened = Database::open(dir.path(), &spec()).unwrap();
+        assert!(!opened.created);
+        assert_eq!(schema(&opened.database), SCHEMA.to_be_bytes());
     }
 
     #[test]

@@ -134,6 +134,24 @@ impl Database {
         Ok(rows)
     }
 
+    /// At most `limit` rows of a part of the node whose keys come after `after`, in the order of their keys: for walks over
+    /// many rows, a little at a time.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub fn aux_page(&self, owner: Aux, after: &[u8], limit: usize) -> Result<Vec<Row>, StorageError> {
+        let (prefix, start) = (owner.key(&[]), owner.key(after));
+        let mut rows = Vec::new();
+        for row in self.db.iterator_cf(self.column(columns::AUX)?, IteratorMode::From(&start, Direction::Forward)) {
+            let (key, bytes) = row?;
+            let Some(rest) = key.strip_prefix(prefix.as_slice()).filter(|_| rows.len() < limit) else { break };
+            if rest > after {
+                rows.push((rest.to_vec(), bytes.to_vec()));
+            }
+        }
+        Ok(rows)
+    }
+
     /// Values of the final state whose keys begin with `prefix`; with an empty one all of them, which is long on a large
     /// chain.
     ///

@@ -1,6 +1,6 @@
 //! The manager's driver: bytes to events, effects to actions of the node, evaluations on threads of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -273,6 +273,11 @@ impl ManagerDriver {
             commitments: manager.search().map_or(0, |s| s.committed.len()),
             unpaid_macs: manager.ledger().unpaid_total(),
         }
+    }
+
+    /// Artefacts that the pool needs.
+    pub fn needed(&self) -> BTreeSet<ModelRoot> {
+        self.shared.lock().manager.pinned()
     }
 
     /// Writes a snapshot to the journal, so that a restart is quick.

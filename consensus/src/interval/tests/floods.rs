@@ -1,6 +1,7 @@
 //! Bounds on what strangers can make a node keep or do.
 
 use super::*;
+use crate::interval::BLOCKS_PER_PRODUCER;
 use crate::signed::Signed;
 use crate::testkit::{number_hash, signing_key};
 use crate::types::{Commitment, Evidence, Outcome};
@@ -98,11 +99,80 @@ fn candidates_of_one_producer_and_strangers_proposals_are_bounded() {
         asked.extend(to_validate(&bed.show(&Arc::new(block))));
         bed.feed(Event::CandidateRefused(hash));
     }
-    assert_eq!(asked.len(), 3);
+    assert_eq!(asked.len(), BLOCKS_PER_PRODUCER);
     // An idle block out of turn is not even looked at.
     let mut stranger = (*bed.idle(0, None)).clone();
     stranger.header.message.producer = account(10);
     assert!(to_validate(&bed.show(&Arc::new(stranger))).is_empty());
+}
+
+/// Differing blocks of one producer on one parent.
+fn twins(block: &Block, count: u64) -> Vec<Arc<Block>> {
+    let twin = |n| {
+        let mut block = block.clone();
+        block.header.message.time_ms += n;
+        Arc::new(block)
+    };
+    (0..count).map(twin).collect()
+}
+
+#[test]
+fn an_equivocation_is_told_once_and_a_third_block_is_not_kept() {
+    let mut bed = Bed::new(1);
+    let round = bed.commit(10, 40);
+    let block = bed.candidate(&round, std::slice::from_ref(&round), None);
+    let blocks = twins(&block, 20);
+    let told = |effects: &[Effect]| effects.iter().filter(|e| matches!(e, Effect::Equivocation(_))).count();
+    let told: usize = blocks.iter().map(|block| told(&bed.show(block))).sum();
+    assert_eq!(told, 1);
+    let kept: Vec<bool> = blocks.iter().map(|block| bed.m.candidate(&block.hash()).is_some()).collect();
+    assert_eq!(kept.iter().position(|kept| !kept), Some(BLOCKS_PER_PRODUCER));
+    assert_eq!(kept.iter().filter(|kept| **kept).count(), BLOCKS_PER_PRODUCER);
+}
+
+#[test]
+fn a_block_that_a_seat_voted_for_is_taken_and_checked_whatever_else_its_producer_signed() {
+    let mut bed = Bed::new(1);
+    bed.at(D + 4_000);
+    let blocks = twins(&bed.idle(0, None), 4);
+    blocks.iter().take(3).for_each(|block| drop(bed.show(block)));
+    let vote = podl_vote(&bed, &blocks[3], 3);
+    bed.feed(Event::Vote(vote));
+    assert_eq!(to_validate(&bed.show(&blocks[3])), [blocks[3].hash()]);
+    assert!(bed.m.candidate(&blocks[2].hash()).is_none());
+}
+
+/// A vote of a seat for a block that no chain knows.
+fn podl_vote(bed: &Bed, block: &Block, seat: u64) -> crate::types::SignedVote {
+    let message = crate::types::Vote {
+        height: block.height(),
+        block: block.hash(),
+        justified: 0,
+        ready: vec![],
+        seat: account(seat),
+    };
+    Signed::new(message, &bed.h.chain.chain_hash(), &signing_key(seat))
+}
+
+#[test]
+fn candidates_that_no_majority_closed_take_no_place() {
+    let mut bed = Bed::new(1);
+    let round = bed.commit(10, 40);
+    let parent = bed.base();
+    // Strangers close what they committed to, and so does one seat alone.
+    for owner in 12..24 {
+        let junk = bed.h.commit(parent, owner, 100);
+        let closings = bed.h.closings(parent, &[account(owner), account(0)], std::slice::from_ref(&junk));
+        let parts = bed.h.parts(parent);
+        let built = bed.h.chain.build_scored(parent, account(owner), parts, closings, junk.opening.clone(), None);
+        let Ok(built) = built else { continue };
+        let block = Arc::new(built.sign(&signing_key(owner)));
+        bed.show(&block);
+        assert!(bed.m.candidate(&block.hash()).is_none());
+    }
+    let honest = bed.candidate(&round, std::slice::from_ref(&round), None);
+    bed.show(&honest);
+    assert!(bed.m.candidate(&honest.hash()).is_some());
 }
 
 #[test]

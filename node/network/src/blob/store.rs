@@ -193,6 +193,11 @@ impl BlobStore {
         self.lock().held
     }
 
+    /// Bytes that may be held.
+    pub fn quota_bytes(&self) -> u64 {
+        self.quota_bytes
+    }
+
     /// Drops a blob, whole or begun; tells whether there was one.
     ///
     /// # Errors

@@ -197,6 +197,7 @@ impl Core {
         self.db.commit(batch)?;
         let view = &self.view;
         self.mempool.prune(|account| view.sender(&new.block, account));
+        self.take_back(old, new);
         let finalised = self.finalised();
         self.sync_event(podl_sync::Event::Local { head: new, finalised })?;
         self.wake_waiters();

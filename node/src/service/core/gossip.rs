@@ -64,7 +64,7 @@ impl Core {
     }
 
     /// Whether a message is passed on, and what the machine hears of it.
-    fn judge(&mut self, gossip: Gossip, peer: PeerId) -> (Verdict, Option<Event>) {
+    pub(super) fn judge(&mut self, gossip: Gossip, peer: PeerId) -> (Verdict, Option<Event>) {
         match gossip {
             Gossip::Transaction(transaction) => (self.judge_transaction(transaction), None),
             Gossip::Commitment(commitment) => self.judge_commitment(commitment),
@@ -148,8 +148,8 @@ impl Core {
                 tracing::error!(%error, "sync");
             }
         }
-        let verdict = if is_known { Verdict::Accept } else { Verdict::Ignore };
-        (verdict, Some(Event::Candidate(Arc::new(block))))
+        let (verdict, wanted) = if is_known { self.judge_sibling(&block, peer) } else { (Verdict::Ignore, false) };
+        (verdict, wanted.then(|| Event::Candidate(Arc::new(block))))
     }
 
     fn judge_transaction(&mut self, signed: SignedTransaction) -> Verdict {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use libp2p::PeerId;
 use podl_chain_spec::Hash32;
 use podl_consensus::chain::{Checked, Imported, Prepared};
+use podl_consensus::codec;
 use podl_consensus::interval::{ChainView, Event};
-use podl_consensus::rules::{Blame, BlockError};
+use podl_consensus::rules::{Blame, BlockError, isolation};
 use podl_consensus::state::Checkpoint;
-use podl_consensus::types::{BlobRef, Block, BlockHash, ShardKey};
+use podl_consensus::types::{BlobRef, BlobRoot, Block, BlockHash, ShardKey, SignedVote};
 use podl_network::Misbehaviour;
 
 use super::{Core, CoreError};
@@ -19,41 +20,118 @@ use crate::service::worker::Job;
 
 /// Blocks that are set aside because they are ahead of this node's clock.
 const AHEAD_KEPT: usize = 64;
+/// Bytes of them: eight full ones.
+const AHEAD_BYTES: usize = 16 << 20;
 
 /// Blocks on their way in.
 #[derive(Default)]
 pub(super) struct Imports {
     /// Waiting for blobs, by hash.
     fetching: BTreeMap<BlockHash, (Arc<Block>, Box<Prepared>)>,
-    /// At the worker, by hash.
-    working: BTreeMap<BlockHash, ()>,
+    /// At the worker, by hash, with the blobs that it reads.
+    working: BTreeMap<BlockHash, Vec<BlobRoot>>,
     /// Delivered by sync, to be imported one after the other, with who sent them.
     range: VecDeque<Arc<Block>>,
     range_peer: Option<PeerId>,
     range_imported: u32,
-    /// Ahead of this node's clock.
-    ahead: VecDeque<Arc<Block>>,
+    /// Ahead of this node's clock, with their bytes.
+    ahead: VecDeque<(Arc<Block>, usize)>,
     /// Keys whose shards are being fetched.
     keys: BTreeMap<Hash32, ShardKey>,
+}
+
+impl Imports {
+    /// Votes in the block that follows this one in the range under way; none when there is no such block.
+    pub(super) fn successor_votes(&self, hash: &BlockHash) -> &[SignedVote] {
+        let follows = self.range.get(1).filter(|next| next.parent() == *hash);
+        follows.map_or(&[], |next| &next.body.votes)
+    }
+
+    /// Blobs that are being fetched or read for blocks on their way in.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = BlobRoot> {
+        let jobs = self.fetching.values().filter_map(|(_, prepared)| prepared.job());
+        let fetched = jobs.flat_map(podl_consensus::rules::WorkJob::blobs).map(|blob| blob.root);
+        fetched.chain(self.working.values().flatten().copied())
+    }
+
+    fn is_under_way(&self, hash: &BlockHash) -> bool {
+        self.fetching.contains_key(hash) || self.working.contains_key(hash)
+    }
+
+    fn is_aside(&self, hash: &BlockHash) -> bool {
+        self.ahead.iter().any(|(block, _)| block.hash() == *hash)
+    }
+
+    /// Keeps a block until the clock has come to it, if there is room.
+    fn set_aside(&mut self, block: Arc<Block>) {
+        let bytes = codec::encode(block.as_ref()).len();
+        let held: usize = self.ahead.iter().map(|(_, bytes)| bytes).sum();
+        if self.ahead.len() < AHEAD_KEPT && held + bytes <= AHEAD_BYTES {
+            self.ahead.push_back((block, bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+impl Imports {
+    pub(super) fn range_is_done(&self) -> bool {
+        self.range_peer.is_none()
+    }
+
+    /// As if a range of this peer's were under way.
+    pub(super) fn pretend_range(&mut self, peer: PeerId) {
+        self.range_peer = Some(peer);
+    }
+
+    pub(super) fn end_pretence(&mut self) {
+        self.range_peer = None;
+    }
+
+    pub(super) fn ahead_count(&self) -> usize {
+        self.ahead.len()
+    }
 }
 
 impl Core {
     /// Begins to check a block. `peer` is to blame for it, where it is known.
     pub(super) fn start_import(&mut self, block: Arc<Block>, peer: Option<PeerId>) -> Result<(), CoreError> {
         let hash = block.hash();
-        if self.imports.fetching.contains_key(&hash) || self.imports.working.contains_key(&hash) {
+        if self.imports.is_under_way(&hash) {
             return Ok(());
         }
         if block.header.message.time_ms > unix_ms().saturating_add(self.spec.phases.ahead_ms) {
-            // Set aside, never rejected: it may be our clock that is wrong.
-            self.imports.ahead.push_back(block);
-            self.imports.ahead.truncate(AHEAD_KEPT);
+            return self.set_aside(block, peer);
+        }
+        if !self.may_execute(&block)? {
+            tracing::debug!(block = %hash.short(), producer = %block.header.message.producer.short(), "a third block of one producer on one parent, left alone");
             return self.finish_import(&hash, Err(None));
+        }
+        // A vote that came with it may have begun its import.
+        if self.imports.is_under_way(&hash) {
+            return Ok(());
         }
         match self.view.chain.prepare_import(block.as_ref().clone()) {
             Ok(prepared) => self.gather_blobs(block, prepared, peer),
             Err(error) => self.refuse(&hash, &error, peer),
         }
+    }
+
+    /// A block ahead of the clock is set aside, never rejected: it may be our clock that is wrong.
+    fn set_aside(&mut self, block: Arc<Block>, peer: Option<PeerId>) -> Result<(), CoreError> {
+        let hash = block.hash();
+        if !self.imports.is_aside(&hash) {
+            if let Err(error) = self.check_alone(&block) {
+                return self.refuse(&hash, &error, peer);
+            }
+            self.imports.set_aside(block);
+        }
+        self.finish_import(&hash, Err(None))
+    }
+
+    /// Form and signatures of a block that nobody checked yet: the machine believes both.
+    fn check_alone(&self, block: &Block) -> Result<(), BlockError> {
+        isolation::check_form(&self.spec, &self.chain_hash, block)?;
+        Ok(isolation::check_signatures(&self.chain_hash, block)?)
     }
 
     fn gather_blobs(&mut self, block: Arc<Block>, prepared: Prepared, peer: Option<PeerId>) -> Result<(), CoreError> {
@@ -62,8 +140,7 @@ impl Core {
         let missing: Vec<BlobRef> = needed.into_iter().filter(|b| !store.contains(&b.root)).collect();
         let hash = block.hash();
         if missing.is_empty() {
-            self.imports.working.insert(hash, ());
-            self.worker.post(Job::Check { block, prepared: Box::new(prepared) });
+            self.check_work(block, Box::new(prepared));
             return Ok(());
         }
         self.imports.fetching.insert(hash, (block, Box::new(prepared)));
@@ -102,9 +179,14 @@ impl Core {
             tracing::debug!(block = %hash.short(), "its blobs are not to be had now");
             return self.finish_import(&hash, Err(None));
         }
-        self.imports.working.insert(hash, ());
-        self.worker.post(Job::Check { block, prepared });
+        self.check_work(block, prepared);
         Ok(())
+    }
+
+    fn check_work(&mut self, block: Arc<Block>, prepared: Box<Prepared>) {
+        let blobs = prepared.job().map(podl_consensus::rules::WorkJob::blobs).unwrap_or_default();
+        self.imports.working.insert(block.hash(), blobs.iter().map(|blob| blob.root).collect());
+        self.worker.post(Job::Check { block, prepared });
     }
 
     pub(super) fn on_worked(
@@ -126,6 +208,7 @@ impl Core {
 
     /// One synced batch: the block, what it made final, what it pruned.
     fn persist(&mut self, imported: &Imported) -> Result<(), CoreError> {
+        self.note_lost(&imported.pruned)?;
         let db = self.db.clone();
         let mut batch = db.batch();
         batch.insert_block(&imported.hash, &imported.block, &imported.delta)?;
@@ -136,10 +219,12 @@ impl Core {
         for hash in &imported.pruned {
             batch.prune_block(hash)?;
         }
+        self.note_needed(&mut batch, &imported.newly_final)?;
         db.commit(batch)?;
         if let Some(last) = imported.newly_final.last() {
             self.view.chain.folded(Checkpoint { height: last.height, block: last.hash });
             self.forget_own(last.height)?;
+            self.siblings.prune(last.height);
         }
         Ok(())
     }
@@ -164,7 +249,8 @@ impl Core {
     /// Tells whoever waits for the block: the machine, or the range that sync delivered.
     fn finish_import(&mut self, hash: &BlockHash, result: Result<(), Option<Blame>>) -> Result<(), CoreError> {
         match &result {
-            Ok(()) => {}
+            // The damaged copy says nothing about the block whose hash it bears.
+            Ok(()) | Err(Some(Blame::Sender)) => {}
             Err(Some(_)) => self.drive(Event::CandidateRefused(*hash))?,
             Err(None) => self.drive(Event::CandidateUnavailable(*hash))?,
         }
@@ -174,7 +260,7 @@ impl Core {
                 Ok(()) => self.imports.range_imported += 1,
                 Err(blame) => {
                     self.imports.range.clear();
-                    return self.end_range(blame.is_some());
+                    return self.end_range(matches!(blame, Some(Blame::Producer | Blame::Sender)));
                 }
             }
             return self.next_of_range();
@@ -187,8 +273,14 @@ impl Core {
         if let [single] = &blocks[..]
             && self.imports.range_peer.is_some()
         {
-            // A single block beside a range: the machine sets it aside until its parent is there.
-            return self.drive(Event::Candidate(Arc::new(single.clone())));
+            // A single block beside a range: the machine decides whether it is wanted.
+            return match self.check_alone(single) {
+                Ok(()) => self.drive(Event::Candidate(Arc::new(single.clone()))),
+                Err(error) => {
+                    self.penalise(peer, Misbehaviour::InvalidMessage, &error.to_string());
+                    Ok(())
+                }
+            };
         }
         self.imports.range = blocks.into_iter().map(Arc::new).collect();
         self.imports.range_peer = Some(peer);
@@ -217,9 +309,9 @@ impl Core {
         let limit = unix_ms().saturating_add(self.spec.phases.ahead_ms);
         let ahead = std::mem::take(&mut self.imports.ahead);
         let (due, later): (VecDeque<_>, VecDeque<_>) =
-            ahead.into_iter().partition(|block| block.header.message.time_ms <= limit);
+            ahead.into_iter().partition(|(block, _)| block.header.message.time_ms <= limit);
         self.imports.ahead = later;
-        due.into_iter().try_for_each(|block| self.drive(Event::Candidate(block)))
+        due.into_iter().try_for_each(|(block, _)| self.drive(Event::Candidate(block)))
     }
 
     /// Fetches the shard that a key opens, then tries again.

@@ -10,10 +10,16 @@ mod gossip;
 mod imports;
 mod own;
 mod payouts;
+mod prune;
 mod query;
 mod send;
+mod siblings;
 mod sync;
 mod tasks;
+mod waiting;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -124,6 +130,8 @@ pub struct Parts {
     pub mining: Option<Box<dyn MiningPort>>,
     /// With less free disk the operator is warned; with a tenth of it the node stops.
     pub min_free_bytes: u64,
+    /// Whether artefacts and shards are kept for ever.
+    pub archive: bool,
     /// The node's clock.
     pub clock: Clock,
 }
@@ -150,7 +158,10 @@ pub struct Core {
     won: BTreeMap<BlockHash, WonBlock>,
     payouts: payouts::Payouts,
     imports: imports::Imports,
+    siblings: siblings::Siblings,
     tasks: tasks::TaskBlobs,
+    pruning: prune::Pruning,
+    waiting: waiting::Waiting,
     peers: BTreeMap<PeerId, u64>,
     waiters: Vec<query::Waiter>,
     /// Addresses that the network listens on.
@@ -180,6 +191,7 @@ impl Core {
         let own = own::load(&parts.db, Aux::Commitments, "own commitments")?;
         let won = own::load(&parts.db, Aux::Won, "own blocks")?;
         let payouts = payouts::Payouts::load(&parts.db)?;
+        prune::begin(&parts.db, parts.network.blobs(), root)?;
         let mut core = Self {
             chain_hash,
             mempool: Mempool::new(MempoolLimits::new(parts.spec.money.fee_per_byte)),
@@ -200,7 +212,10 @@ impl Core {
             won,
             payouts,
             imports: imports::Imports::default(),
+            siblings: siblings::Siblings::default(),
             tasks: tasks::TaskBlobs::default(),
+            pruning: prune::Pruning::new(parts.archive),
+            waiting: waiting::Waiting::default(),
             peers: BTreeMap::new(),
             waiters: Vec::new(),
             listen: Vec::new(),
@@ -214,6 +229,7 @@ impl Core {
             stopping: false,
         };
         core.feed_known_blocks()?;
+        core.restore_waiting()?;
         Ok(core)
     }
 
@@ -222,6 +238,7 @@ impl Core {
             self.view.chain.blocks().map(|(_, entry)| (entry.block.clone(), entry.meta.clone())).collect();
         known.sort_by_key(|(block, _)| block.height());
         for (block, meta) in known {
+            self.siblings.take(&block);
             self.drive(Event::BlockImported(block, meta))?;
         }
         Ok(())
@@ -229,7 +246,7 @@ impl Core {
 
     /// Takes inputs until it is told to stop.
     pub(super) fn run(mut self, inputs: &Receiver<Input>) -> Result<(), CoreError> {
-        let result = self.serve(inputs);
+        let result = self.serve(inputs).and_then(|()| Ok(self.keep_waiting()?));
         if let Err(error) = &result {
             tracing::error!(%error, "the node stops");
         }
@@ -293,7 +310,9 @@ impl Core {
         self.next_housekeeping_ms = now + HOUSEKEEPING_MS;
         self.expire_waiters(now);
         self.poll_peers();
+        self.tend_waiting(now)?;
         self.follow_tasks()?;
+        self.tend_blobs(now)?;
         self.retry_imports()?;
         self.follow_payouts()?;
         self.sync_event(podl_sync::Event::Tick)?;

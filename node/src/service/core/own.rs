@@ -9,7 +9,7 @@ use podl_consensus::hash::blob_root;
 use podl_consensus::interval::{ChainView, Event, Phase};
 use podl_consensus::signed::Signed;
 use podl_consensus::state::Checkpoint;
-use podl_consensus::types::{BlockHash, Commitment, Height, Opening, ShardKey, commitment_id};
+use podl_consensus::types::{BlockHash, Commitment, Height, ModelRoot, Opening, ShardKey, commitment_id};
 use podl_storage::{Aux, Batch, Database, StorageError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -50,38 +50,44 @@ impl Core {
         self.tell_miner(MiningEvent::Interval { interval, train_ms });
     }
 
-    /// Commits to a model in the current interval, if there is still time and the account can pay.
+    /// Commits to a model in the current interval, or tells the miner that it cannot.
     pub(super) fn on_commit(&mut self, committed: Committed) -> Result<(), CoreError> {
+        let (parent, model_root) = (committed.parent, blob_root(&committed.artefact));
+        if !self.commit(committed, model_root)? {
+            self.tell_miner(MiningEvent::CommitFailed { parent, model_root });
+        }
+        Ok(())
+    }
+
+    /// Whether the model is committed to: there is still time, the account can pay, the artefact can be stored.
+    fn commit(&mut self, committed: Committed, root: ModelRoot) -> Result<bool, CoreError> {
         let Committed { parent, artefact } = committed;
         let is_open = self.machine.phase().is_some_and(|(at, phase)| at.block == parent && phase == Phase::Train);
-        let root = blob_root(&artefact);
         let Some(interval) = self.view.interval(&parent).filter(|_| is_open) else {
             tracing::info!("a model came too late to be committed");
-            return Ok(self.commit_failed(parent, root));
+            return Ok(false);
         };
-        let Some(owner) = self.signer.as_ref().map(Signer::account) else { return Ok(()) };
+        let Some(owner) = self.signer.as_ref().map(Signer::account) else { return Ok(false) };
         let before = self.own.get(&parent).map_or(0, |own| own.models.len());
         let count = u8::try_from(before + 1).unwrap_or(u8::MAX);
         let again = self.own.get(&parent).is_some_and(|own| own.models.iter().any(|m| m.model_root == root));
         if again || count > self.spec.limits.commitments_per_owner || !self.view.can_commit(&parent, &owner, count) {
             tracing::info!(before, again, "no further commitment: the limit or the balance of the account is reached");
-            return Ok(self.commit_failed(parent, root));
+            return Ok(again);
         }
-        let Ok(salt) = sealed::random::<32>() else { return Ok(()) };
-        let Ok(artefact_bytes) = u32::try_from(artefact.len()) else { return Ok(()) };
+        let (Ok(salt), Ok(artefact_bytes)) = (sealed::random::<32>(), u32::try_from(artefact.len())) else {
+            return Ok(false);
+        };
         if let Err(error) = self.network.blobs().insert(&artefact) {
             tracing::error!(%error, "the model cannot be stored, so it is not committed");
-            return Ok(self.commit_failed(parent, root));
+            return Ok(false);
         }
         let id = commitment_id(&self.chain_hash, &parent, &interval.task, interval.round, &owner, &root, &salt);
         let message = Commitment { parent, task: interval.task, round: interval.round, owner, id };
         let model = OwnModel { commitment: message.hash(), model_root: root, artefact_bytes, salt };
         self.keep(&parent, interval.height, model)?;
-        self.send_commitment(message, count)
-    }
-
-    fn commit_failed(&mut self, parent: BlockHash, model_root: Hash32) {
-        self.tell_miner(MiningEvent::CommitFailed { parent, model_root });
+        self.send_commitment(message, count)?;
+        Ok(true)
     }
 
     /// The salt is on disk before the commitment leaves: a commitment that cannot be opened only costs its fee.

@@ -139,6 +139,7 @@ impl Core {
     /// [`AddError`].
     pub fn submit(&mut self, transaction: SignedTransaction) -> Result<Hash32, AddError> {
         let id = self.add_transaction(transaction.clone())?;
+        self.waiting.note_local(id);
         self.publish(&Gossip::Transaction(transaction));
         Ok(id)
     }

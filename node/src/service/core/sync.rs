@@ -71,7 +71,11 @@ impl Core {
     }
 
     pub(super) fn on_peer(&mut self, peer: PeerId) {
-        self.peers.insert(peer, self.clock.now_ms());
+        let now = self.clock.now_ms();
+        if self.peers.is_empty() {
+            self.waiting.tell_soon(now);
+        }
+        self.peers.insert(peer, now);
         self.request(peer, None, &SyncRequest::Status(self.sync.status()));
         self.request(peer, None, &SyncRequest::Interval(self.machine.base().block));
     }

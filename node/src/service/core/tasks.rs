@@ -6,6 +6,7 @@ use podl_consensus::interval::Event;
 use podl_consensus::state::TaskPhase;
 use podl_consensus::types::{BlobRef, PublishTask, READY_CAP, TaskId};
 
+use super::prune::needed_by_task;
 use super::{Core, CoreError};
 use crate::service::input::Input;
 
@@ -44,7 +45,8 @@ impl Core {
             if status.phase == TaskPhase::Pending {
                 pending.push(*id);
             }
-            wanted.push((*id, blobs_of(&spec.task)));
+            // Shards of spent rounds are fetched with the blocks that spent them, if at all: old ones are nowhere.
+            wanted.push((*id, needed_by_task(&spec.task, &status)));
         }
         self.tasks.fetches.retain(|id, _| live.contains(id));
         for (id, blobs) in wanted {

@@ -116,7 +116,7 @@ impl Pool {
 
     /// What the core tells of the chain.
     pub fn port(&self) -> Box<dyn MiningPort> {
-        Box::new(Port(self.inputs.clone()))
+        Box::new(Port { desk: self.inputs.clone(), manager: self.manager.clone() })
     }
 
     /// What RPC shows of it; none when only the node itself mines.
@@ -192,11 +192,18 @@ fn answer_miners(mut requests: mpsc::Receiver<InboundRequest>, manager: &Manager
 }
 
 /// The core's side: hands events over without waiting.
-struct Port(Sender<DeskInput>);
+struct Port {
+    desk: Sender<DeskInput>,
+    manager: Arc<ManagerDriver>,
+}
 
 impl MiningPort for Port {
     fn on_event(&mut self, event: MiningEvent) {
         // A desk that is gone hears nothing more.
-        let _ = self.0.send(DeskInput::Mining(event));
+        let _ = self.desk.send(DeskInput::Mining(event));
+    }
+
+    fn blobs_in_use(&self) -> Vec<Hash32> {
+        self.manager.needed().into_iter().collect()
     }
 }

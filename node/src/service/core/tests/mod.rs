@@ -1,0 +1,158 @@
+//! The core with a real database, blob store, worker and network that knows nobody. Blocks come from the testkit's chain,
+//! whose models say themselves how good they are.
+
+mod pruning;
+mod siblings;
+mod waiting;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+use libp2p::PeerId;
+use podl_chain_spec::ChainSpec;
+use podl_consensus::chain::{BlockParts, Chain};
+use podl_consensus::rules::BlobSource;
+use podl_consensus::testkit::{FakeVerifier, Harness, signing_key};
+use podl_consensus::types::{BlobRoot, Block, BlockHash, Outcome, SignedTransaction};
+use podl_network::{BlobStore, Network, NetworkConfig, NetworkEvent, NetworkPorts, TopicConfig, keypair_from_seed};
+use podl_storage::Database;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::{Core, Parts};
+use crate::service::clock::Clock;
+use crate::service::input::{CoreHandle, Input, QUEUE};
+use crate::service::publisher::Publisher;
+use crate::service::signer::Signer;
+use crate::service::wire::Topic;
+use crate::service::worker::Worker;
+use crate::wallet::Wallet;
+
+/// Bytes that the store may hold.
+pub(super) const QUOTA_BYTES: u64 = 1 << 20;
+
+/// A core whose inputs are taken when a test says so.
+pub(super) struct Bed {
+    pub h: Harness,
+    pub peer: PeerId,
+    running: Option<Running>,
+    runtime: Runtime,
+    folder: TempDir,
+    spec: Arc<ChainSpec>,
+    account: Option<u64>,
+}
+
+struct Running {
+    core: Core,
+    inputs: Receiver<Input>,
+    _events: tokio::sync::mpsc::Receiver<NetworkEvent>,
+}
+
+impl Bed {
+    /// A node on a fresh chain, with the testkit's account of this number.
+    pub fn new(spec: ChainSpec, account: Option<u64>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (h, spec) = (Harness::new(spec.clone()), Arc::new(spec));
+        let mut bed = Self { h, peer: PeerId::random(), running: None, runtime, folder, spec, account };
+        bed.start();
+        bed
+    }
+
+    fn start(&mut self) {
+        let spec = self.spec.clone();
+        let db = Arc::new(Database::open(&self.folder.path().join("chain"), &spec).unwrap().database);
+        let found = db.recover().unwrap();
+        let blocks = found.pending.into_iter().map(|stored| (stored.block, stored.delta));
+        let chain = Chain::open(spec.clone(), db.clone(), found.finalised, blocks).unwrap();
+        let blobs = Arc::new(BlobStore::open(&self.folder.path().join("blobs"), QUOTA_BYTES).unwrap());
+        let mut config = NetworkConfig::new(spec.genesis_hash(), keypair_from_seed([7; 32]).unwrap());
+        let topic = |topic: Topic| TopicConfig { name: topic.name().into(), limit_bytes: topic.limit_bytes(&spec) };
+        config.topics = Topic::ALL.into_iter().map(topic).collect();
+        let ports = NetworkPorts { blobs: blobs.clone() };
+        let (network, events) = self.runtime.block_on(Network::start(config, ports)).unwrap();
+        let (queue, inputs) = sync_channel(QUEUE);
+        let handle = CoreHandle { queue };
+        let worker = Worker::start(spec.clone(), blobs, Box::new(FakeVerifier), handle.clone()).unwrap();
+        let wallet = self.account.map(|number| Wallet::new(signing_key(number)));
+        let signer = wallet.map(|wallet| Signer::open(wallet, spec.genesis_hash(), db.clone()).unwrap());
+        let (runtime, clock) = (self.runtime.handle().clone(), Clock::default());
+        let parts = Parts {
+            spec,
+            db,
+            chain,
+            signer,
+            network,
+            runtime,
+            handle,
+            mining: None,
+            min_free_bytes: 0,
+            archive: false,
+            clock,
+        };
+        let core = Core::new(parts, worker, Publisher::default()).unwrap();
+        self.running = Some(Running { core, inputs, _events: events });
+    }
+
+    /// Ends without a word, as when killed, and starts again.
+    pub fn restart(&mut self) {
+        let Running { core, .. } = self.running.take().unwrap();
+        self.runtime.block_on(core.network.shutdown());
+        drop(core);
+        self.start();
+    }
+
+    pub fn core(&mut self) -> &mut Core {
+        &mut self.running.as_mut().unwrap().core
+    }
+
+    pub fn store(&mut self) -> Arc<BlobStore> {
+        self.core().network.blobs().clone()
+    }
+
+    /// Takes what comes in until `done`, or for a while.
+    fn pump(&mut self, done: impl Fn(&Core) -> bool) -> bool {
+        let Running { core, inputs, .. } = self.running.as_mut().unwrap();
+        let until = Instant::now() + Duration::from_millis(500);
+        while !done(core) && Instant::now() < until {
+            if let Ok(input) = inputs.recv_timeout(Duration::from_millis(5)) {
+                core.take(input).unwrap();
+            }
+        }
+        done(core)
+    }
+
+    /// Puts a blob of the testkit's into the node's store.
+    pub fn hold(&mut self, root: &BlobRoot) {
+        let bytes = self.h.blobs.blob(root).expect("a blob of the testkit");
+        self.store().insert(&bytes).unwrap();
+    }
+
+    /// Delivers blocks as sync does; whether the last one is in the chain then.
+    pub fn deliver(&mut self, blocks: &[Block]) -> bool {
+        for block in blocks {
+            if let Outcome::Scored { opening, .. } = &block.body.outcome {
+                self.hold(&opening.model_root);
+            }
+        }
+        let (peer, last) = (self.peer, blocks.last().unwrap().hash());
+        self.core().deliver(peer, blocks.to_vec()).unwrap();
+        self.pump(|core| core.imports.range_is_done());
+        self.core().view.chain.contains(&last)
+    }
+
+    /// Makes a block valid in the testkit's chain and brings it to the node.
+    pub fn advance(&mut self, block: Block) -> BlockHash {
+        let hash = self.h.import(block.clone()).expect("valid").hash;
+        assert!(self.deliver(&[block]), "the node takes it");
+        hash
+    }
+
+    /// A filler block of a miner, with all votes and these transactions.
+    pub fn mine(&mut self, parent: BlockHash, owner: u64, transactions: Vec<SignedTransaction>) -> BlockHash {
+        let parts = BlockParts { transactions, ..self.h.parts(parent) };
+        let block = self.h.scored(parent, owner, 40, parts);
+        self.advance(block)
+    }
+}
