@@ -170,3 +170,22 @@ fn growth_of_a_block_on_disk_is_bounded() {
     eprintln!("{held} bytes on disk for {logical} of blocks and deltas; {each_us} us a block, made and written");
     assert!(held < 4 * logical as u64 + (4 << 20), "{held} bytes on disk for {logical}; {each_us} us a block");
 }
+
+#[test]
+fn rows_are_read_a_page_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(dir.path(), &spec()).unwrap().database;
+    let mut batch = db.batch();
+    for key in [[1u8], [2], [3], [255]] {
+        batch.put_aux(Aux::Mempool, &key, &key).unwrap();
+    }
+    batch.put_aux(Aux::Blobs, b"x", b"another part's").unwrap();
+    db.commit(batch).unwrap();
+    let page = |after: &[u8], limit| -> Vec<Vec<u8>> {
+        db.aux_page(Aux::Mempool, after, limit).unwrap().into_iter().map(|(key, _)| key).collect()
+    };
+    assert_eq!(page(&[], 2), [vec![1], vec![2]]);
+    assert_eq!(page(&[2], 2), [vec![3], vec![255]]);
+    assert_eq!(page(&[2, 7], 9), [vec![3], vec![255]], "after a key that is gone");
+    assert!(page(&[255], 2).is_empty());
+}

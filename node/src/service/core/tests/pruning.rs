@@ -201,3 +201,36 @@ fn a_nearly_full_store_waits_less() {
     dropped.extend(bed.core().sweep(2 * soon_ms).unwrap());
     assert_eq!(BTreeSet::from_iter(dropped), BTreeSet::from([stray, large]));
 }
+
+#[test]
+fn a_large_store_is_gone_through_a_page_at_a_time() {
+    let mut bed = Bed::new(spec(), None);
+    for n in 0..600u32 {
+        bed.store().insert(&n.to_le_bytes()).unwrap();
+    }
+    let mut now_ms = 0;
+    for turn in 0..60 {
+        now_ms += LATER_MS;
+        let needless = bed.core().sweep(now_ms).unwrap();
+        assert!(needless.len() <= 32, "bounded work in one go");
+        assert!(turn > 1 || needless.is_empty(), "each is seen needless before it goes");
+        drop_blobs(&bed.store(), &needless);
+    }
+    assert!(held(&mut bed).is_empty());
+}
+
+#[test]
+fn housekeeping_drops_what_is_needless_and_an_archive_nothing() {
+    for archive in [false, true] {
+        let mut bed = Bed::new(spec(), None);
+        bed.core().pruning = super::super::prune::Pruning::new(archive);
+        let stray = bed.store().insert(b"of a candidate that lost").unwrap();
+        bed.core().tend_blobs(1).unwrap();
+        bed.core().tend_blobs(LATER_MS).unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        while !archive && bed.store().contains(&stray) && std::time::Instant::now() < until {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert_eq!(bed.store().contains(&stray), archive);
+    }
+}
