@@ -35,7 +35,8 @@ pub struct Caps {
     pub shard_bytes: u32,
     /// Most bytes of the published training data of a task.
     pub data_bytes: u64,
-    /// Most multiply-accumulates that scoring one candidate on one whole shard may take.
+    /// Most multiply-accumulates that scoring one candidate on one whole shard may take: no more than a node scores within
+    /// `phases.validate_ms`, or one candidate would keep every node from checking the others.
     pub score_macs: u64,
     /// Most rounds (and so test shards) of one task.
     pub rounds: u32,

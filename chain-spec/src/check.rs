@@ -92,6 +92,7 @@ impl ChainSpec {
         check_money(self)?;
         check_tasks(self)?;
         check_caps(&self.caps)?;
+        check_score(self)?;
         check_filler(self)?;
         check_genesis(self)
     }
@@ -183,6 +184,18 @@ fn check_caps(caps: &Caps) -> Result<(), SpecError> {
     range(caps.data_bytes, 1024, hard.data_bytes, "caps.data_bytes")?;
     range(caps.score_macs, 1 << 20, hard.score_macs, "caps.score_macs")?;
     range(caps.rounds.into(), 1, hard.rounds.into(), "caps.rounds")
+}
+
+/// Multiply-accumulates that the integer engine does in a millisecond on one core of a present-day machine, about
+/// (docs/costs.md).
+const SCORED_MACS_PER_MS: u64 = 30_000_000;
+
+/// What a candidate may cost must be affordable in the time there is to check it.
+fn check_score(spec: &ChainSpec) -> Result<(), SpecError> {
+    let most = spec.phases.validate_ms.saturating_mul(SCORED_MACS_PER_MS);
+    ensure(spec.caps.score_macs <= most, "caps.score_macs", || {
+        format!("{} cannot be scored within phases.validate_ms; at most {most}", spec.caps.score_macs)
+    })
 }
 
 fn check_filler(spec: &ChainSpec) -> Result<(), SpecError> {

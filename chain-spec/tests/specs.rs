@@ -49,6 +49,7 @@ fn slips_are_named() {
         ("min_reward = 8000000", "min_reward = 7999999", "money.min_reward"),
         ("balance = 1000000000 }", "balance = 9223372036854775807 }", "genesis.accounts"),
         ("kernel = 11", "kernel = 12", "caps.kernel"),
+        ("score_macs = 68719476736", "score_macs = 137438953472", "caps.score_macs"),
         ("kernel = 11", "kernal = 11", "kernal"),
         ("shard_images = 400", "shard_images = 1000000", "filler.shard_images"),
         ("podl19d4hzzgl0", "podl19d4hzzglq", "mistyped"),

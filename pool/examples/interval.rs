@@ -94,6 +94,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             round: u32::try_from(round)?,
             workload: workload(input_table(&cut.train)),
             data: DataSource::Published { data: blob, train_images: u32::try_from(cut.train.len())? },
+            score_macs: spec.caps.score_macs,
             baseline,
         };
         let mut committed: Vec<(Hash32, Arc<Vec<u8>>)> = Vec::new();

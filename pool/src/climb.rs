@@ -1,16 +1,9 @@
-//! Hill climbing inside a part of a space: what is admitted, and one step.
+//! Hill climbing inside a part of a space: one step.
 
-use podl_consensus::workload::{Architecture, Workload};
-use podl_nas::cost::{self, CostModel};
+use podl_consensus::workload::Architecture;
 
 use crate::partition::{Axis, Subspace};
 use crate::rng::SeededRng;
-
-/// Whether the task's FPGA bounds admit a network.
-pub fn is_feasible(workload: &Workload, architecture: &Architecture) -> bool {
-    let cost = cost::evaluate(CostModel::Corrected, architecture, workload.input, workload.bounds);
-    matches!(cost, Ok(Some(_)))
-}
 
 /// One step: a setting of a layer moves to the next higher or lower value that the part allows. `None` when no setting
 /// has a second value.

@@ -3,6 +3,7 @@
 use podl_chain_spec::{AccountId, Hash32};
 use podl_consensus::types::{BlobRef, BlockHash, Height, ModelRoot, TaskId};
 use podl_consensus::workload::{Architecture, Network, NetworkError, Workload};
+use podl_nas::cost::{self, CostModel};
 use serde::{Deserialize, Serialize};
 
 use crate::partition::Subspace;
@@ -51,6 +52,8 @@ pub struct Interval {
     pub workload: Workload,
     /// What is trained on.
     pub data: DataSource,
+    /// Most multiply-accumulates that scoring a model on the whole shard may take (`caps.score_macs`).
+    pub score_macs: u64,
     /// A model that the winner must beat, so that submitting it again wins nothing.
     pub baseline: Option<ModelRoot>,
 }
@@ -59,6 +62,15 @@ impl Interval {
     /// Whether the data are generated.
     pub fn is_filler(&self) -> bool {
         matches!(self.data, DataSource::Filler { .. })
+    }
+
+    /// Whether the task admits a network: its FPGA bounds, and what scoring it may cost.
+    pub fn admits(&self, architecture: &Architecture) -> bool {
+        let work = &self.workload;
+        let cost = cost::evaluate(CostModel::Corrected, architecture, work.input, work.bounds);
+        let network = Network::new(architecture, work.input, work.classes, work.space.dense);
+        let macs = network.map_or(u64::MAX, |network| network.macs());
+        matches!(cost, Ok(Some(_))) && macs.saturating_mul(work.shard_images.into()) <= self.score_macs
     }
 
     /// Training multiply-accumulates of one image in a network of this task.

@@ -171,13 +171,14 @@ async fn follow(args: &UpArgs, out: &Out, network: &LocalNetwork) -> anyhow::Res
     out.record(&summary, || {
         let ms = |value: Option<u64>| value.map_or("-".into(), |ms| format!("{ms} ms"));
         format!(
-            "{} blocks, {} nodes agree on every hash and state root; interval {}, reveal to block {}; {} payouts of {} PODL",
+            "{} blocks, {} nodes agree on every hash and state root; interval {}, reveal to block {}; {} payouts of {} PODL; all balances add up to {} PODL",
             summary.blocks,
             summary.nodes,
             ms(summary.interval_ms_p50),
             ms(summary.reveal_to_block_ms_p50),
             summary.pool_payouts,
-            summary.pool_paid
+            summary.pool_paid,
+            summary.supply
         )
     })
 }

@@ -31,6 +31,7 @@ fn filler(spec: &ChainSpec) -> Interval {
         round: 0,
         workload: Workload::filler(spec),
         data: DataSource::Filler { seed: [3; 32] },
+        score_macs: spec.caps.score_macs,
         baseline: None,
     }
 }

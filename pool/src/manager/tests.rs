@@ -46,6 +46,7 @@ impl Pool {
             round: parent.into(),
             workload: workload.clone(),
             data,
+            score_macs: u64::MAX,
             baseline,
         };
         let deadline_ms = self.now_ms + 48_000;

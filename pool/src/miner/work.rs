@@ -187,9 +187,7 @@ impl Miner {
             macs.saturating_mul(rung_images.into()) <= work.lease.budget_macs.saturating_mul(2)
         };
         let usable = |network: &Architecture| {
-            part.contains(network)
-                && !self.tried.contains(&architecture_name(network))
-                && climb::is_feasible(&interval.workload, network)
+            part.contains(network) && !self.tried.contains(&architecture_name(network)) && interval.admits(network)
         };
         let known = elites.iter().chain(&self.starts);
         let mut known: Vec<Architecture> = known.filter_map(|network| part.project(network)).collect();
@@ -226,9 +224,9 @@ impl Miner {
         interval: &Interval,
         rng: &mut SeededRng,
     ) -> Option<Architecture> {
-        (0..TRIES).filter_map(|_| climb::step(whole, base, rng)).find(|network| {
-            !self.tried.contains(&architecture_name(network)) && climb::is_feasible(&interval.workload, network)
-        })
+        (0..TRIES)
+            .filter_map(|_| climb::step(whole, base, rng))
+            .find(|network| !self.tried.contains(&architecture_name(network)) && interval.admits(network))
     }
 
     pub(super) fn finished(&mut self, id: u64, result: Option<Trained>, effects: &mut Vec<MinerEffect>) {

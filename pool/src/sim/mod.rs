@@ -238,6 +238,7 @@ impl Simulation {
             round: number,
             workload: self.spec.workload.clone(),
             data: DataSource::Published { data, train_images: self.spec.train_images },
+            score_macs: u64::MAX,
             baseline: self.report.revealed.last().map(|(root, _)| *root),
         };
         let deadline_ms = self.now_ms + self.spec.params.train_ms;

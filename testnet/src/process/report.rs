@@ -66,6 +66,8 @@ pub struct Summary {
     pub interval_ms_p50: Option<u64>,
     /// Median time from the opening of candidates to the block.
     pub reveal_to_block_ms_p50: Option<u64>,
+    /// All money of the last final state, recounted from every balance, bond and escrow.
+    pub supply: Amount,
     /// Payouts that the pool has sent, on the chain.
     pub pool_payouts: u64,
     /// What they paid to miners in all.
@@ -140,12 +142,16 @@ impl Follower {
             }
         }
         let payouts = payouts(network).await?;
+        let supply = network.nodes.first().context("the network has no nodes")?.client()?;
+        let supply = supply.public().chain_supply().await.context("the first node does not count its money")?;
+        ensure!(supply.adds_up, "the balances do not add up to the supply: {supply:?}");
         Ok(Summary {
             blocks: self.height,
             nodes: network.nodes.len(),
             agreed: true,
             interval_ms_p50: median(&self.intervals_ms),
             reveal_to_block_ms_p50: median(&self.reveals_ms),
+            supply: supply.supply,
             pool_payouts: payouts.len() as u64,
             pool_paid: Amount(payouts.iter().flat_map(|p| &p.payments).map(|(_, _, amount)| amount.0).sum()),
         })

@@ -11,6 +11,7 @@ use podl_network::BlobStore;
 use podl_pool::drivers::{ManagerDriver, PoolAction};
 use podl_pool::types::{DataSource, Interval};
 
+use super::PoolParts;
 use crate::service::input::CoreHandle;
 use crate::service::mining::{Committed, MiningEvent};
 
@@ -42,12 +43,21 @@ pub(super) struct Desk {
     core: CoreHandle,
     blobs: Arc<BlobStore>,
     account: AccountId,
+    /// The chain's cap on what scoring a model takes.
+    score_macs: u64,
     waiting: Option<Waiting>,
 }
 
 impl Desk {
-    pub fn new(manager: Arc<ManagerDriver>, core: CoreHandle, blobs: Arc<BlobStore>, account: AccountId) -> Self {
-        Self { manager, core, blobs, account, waiting: None }
+    pub fn new(manager: Arc<ManagerDriver>, parts: &PoolParts) -> Self {
+        Self {
+            manager,
+            core: parts.core.clone(),
+            blobs: parts.network.blobs().clone(),
+            account: parts.account,
+            score_macs: parts.spec.caps.score_macs,
+            waiting: None,
+        }
     }
 
     pub fn run(mut self, inputs: &Receiver<DeskInput>) {
@@ -111,7 +121,7 @@ impl Desk {
         let left = waiting.deadline.saturating_duration_since(Instant::now());
         self.waiting = None;
         let left_ms = u64::try_from(left.as_millis()).unwrap_or(0);
-        self.manager.begin_interval(pool_interval(&interval), blob, left_ms);
+        self.manager.begin_interval(pool_interval(&interval, self.score_macs), blob, left_ms);
     }
 
     fn perform(&self, action: PoolAction) {
@@ -145,7 +155,7 @@ impl Desk {
 }
 
 /// An interval as the pool sees it.
-fn pool_interval(interval: &IntervalContext) -> Interval {
+fn pool_interval(interval: &IntervalContext, score_macs: u64) -> Interval {
     let data = match (&interval.published, interval.filler_seed()) {
         (Some(round), _) => DataSource::Published { data: round.data, train_images: round.train_images },
         (None, seed) => DataSource::Filler { seed: seed.unwrap_or_default() },
@@ -157,6 +167,7 @@ fn pool_interval(interval: &IntervalContext) -> Interval {
         round: interval.round,
         workload: interval.workload.as_ref().clone(),
         data,
+        score_macs,
         baseline: interval.published.as_ref().and_then(|round| round.baseline).map(|blob| blob.root),
     }
 }

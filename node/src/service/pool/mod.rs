@@ -103,7 +103,7 @@ impl Pool {
         let (inputs, desk_inputs) = channel();
         let manager = Arc::new(start_manager(&parts, params.clone(), inputs.clone())?);
         let miner = parts.own_threads.map(|threads| own_miner(&parts, &manager, threads)).transpose()?;
-        let desk = Desk::new(manager.clone(), parts.core.clone(), parts.network.blobs().clone(), parts.account);
+        let desk = Desk::new(manager.clone(), &parts);
         let desk = named("podl-pool").spawn(move || desk.run(&desk_inputs))?;
         let serves_miners = parts.requests.is_some();
         if let Some(requests) = parts.requests {
