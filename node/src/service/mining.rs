@@ -104,6 +104,11 @@ pub trait MiningPort: Send {
     /// Takes an event.
     fn on_event(&mut self, event: MiningEvent);
 
+    /// Blocks that it was told it won and that are neither final nor lost as far as it knows.
+    fn unsettled(&self) -> Vec<BlockHash> {
+        Vec::new()
+    }
+
     /// Roots of blobs in the store that it still needs and that no commitment of this node names yet: the node drops no
     /// others' artefacts while they are here. Must return quickly.
     fn blobs_in_use(&self) -> Vec<Hash32> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use podl_chain_spec::{Amount, Hash32};
+use podl_chain_spec::Hash32;
 use podl_consensus::chain::Imported;
 use podl_consensus::codec;
 use podl_consensus::hash::blob_root;
@@ -170,20 +170,23 @@ impl Core {
 
     /// Tells the miner which of its blocks are final and which are lost, and forgets those that are lost or long gone.
     pub(super) fn settle_won(&mut self, from: Height, to: Height) -> Result<(), CoreError> {
-        let due: Vec<(BlockHash, Height)> = self
+        let due: Vec<(BlockHash, WonBlock)> = self
             .won
             .iter()
             .filter(|(_, won)| (from..=to).contains(&won.height))
-            .map(|(b, won)| (*b, won.height))
+            .map(|(block, won)| (*block, *won))
             .collect();
         let mut forget: Vec<BlockHash> =
             self.won.iter().filter(|(_, won)| won.height + WON_KEPT < to).map(|(block, _)| *block).collect();
-        for (block, height) in due {
+        for (block, WonBlock { height, paid }) in due {
             let is_final = self.db.final_hash(height)? == Some(block);
-            self.tell_miner(MiningEvent::Settled { block, is_final });
-            if !is_final {
+            if is_final {
+                // While the node catches up no interval begins on its blocks, so this may be the first word of it.
+                self.tell_miner(MiningEvent::Won { block, height, paid });
+            } else {
                 forget.push(block);
             }
+            self.tell_miner(MiningEvent::Settled { block, is_final });
         }
         if forget.is_empty() {
             return Ok(());
@@ -197,22 +200,23 @@ impl Core {
         Ok(db.commit(batch)?)
     }
 
-    /// Tells a miner that was just connected of the blocks that it may not have heard of: those on the head's chain.
+    /// Tells a miner that was just connected what became of its blocks, as far as it may not have heard.
     pub(super) fn tell_all_won(&mut self) -> Result<(), CoreError> {
-        let head = self.machine.base();
-        let mut known: Vec<(Height, BlockHash, Amount)> =
-            self.won.iter().map(|(block, won)| (won.height, *block, won.paid)).collect();
-        known.sort_unstable();
-        for (height, block, paid) in known {
-            let on_chain = match height <= self.view.chain.stored().height {
-                true => self.db.final_hash(height)? == Some(block),
-                false => self.view.chain.ancestor(&head.block, height) == Some(block),
-            };
-            if on_chain {
+        let mut nowhere = self.mining.as_ref().map_or_else(Vec::new, |mining| mining.unsettled());
+        nowhere.retain(|block| !self.won.contains_key(block));
+        for block in nowhere {
+            self.tell_miner(MiningEvent::Settled { block, is_final: false });
+        }
+        self.settle_won(0, self.finalised().height)?;
+        let (base, final_height) = (self.machine.base(), self.finalised().height);
+        let above = self.won.iter().filter(|(_, won)| won.height > final_height);
+        let above: Vec<(BlockHash, WonBlock)> = above.map(|(block, won)| (*block, *won)).collect();
+        for (block, WonBlock { height, paid }) in above {
+            if self.view.chain.ancestor(&base.block, height) == Some(block) {
                 self.tell_miner(MiningEvent::Won { block, height, paid });
             }
         }
-        self.settle_won(0, self.finalised().height)
+        Ok(())
     }
 
     /// Forgets commitments on parents below the last final block.

@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use podl_chain_spec::{AccountId, ChainSpec, Hash32};
+use podl_consensus::types::BlockHash;
 use podl_network::{InboundRequest, Misbehaviour, NetworkHandle};
 use podl_pool::drivers::{
     BenchError, Journal, JournalError, LocalTransport, ManagerConfig, ManagerDriver, MinerConfig, MinerHandle,
@@ -201,6 +202,10 @@ impl MiningPort for Port {
     fn on_event(&mut self, event: MiningEvent) {
         // A desk that is gone hears nothing more.
         let _ = self.desk.send(DeskInput::Mining(event));
+    }
+
+    fn unsettled(&self) -> Vec<BlockHash> {
+        self.manager.pending_blocks()
     }
 
     fn blobs_in_use(&self) -> Vec<Hash32> {

@@ -1,6 +1,7 @@
 //! The core with a real database, blob store, worker and network that knows nobody. Blocks come from the testkit's chain,
 //! whose models say themselves how good they are.
 
+mod payouts;
 mod pruning;
 mod siblings;
 mod waiting;
