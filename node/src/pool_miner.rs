@@ -8,7 +8,8 @@ use libp2p::multiaddr::Protocol as Part;
 use libp2p::{Multiaddr, PeerId};
 use podl_chain_spec::{AccountId, ChainSpec, SpecError};
 use podl_network::{
-    BlobError, BlobStore, DialError, Network, NetworkConfig, NetworkError, NetworkEvent, NetworkHandle, NetworkPorts,
+    BlobError, BlobStore, DialError, Keypair, Network, NetworkConfig, NetworkError, NetworkEvent, NetworkHandle,
+    NetworkPorts,
 };
 use podl_pool::drivers::{BenchError, MinerConfig, MinerHandle, TrainBench, TrainSettings, start_miner};
 use tokio::runtime::Handle;
@@ -126,28 +127,25 @@ impl PoolLink {
     pub async fn open(url: PoolUrl, chain: Option<&str>, folder: &Path, patient: bool) -> Result<Self, MinerError> {
         let data_dir = DataDir::open(folder)?;
         let blobs = Arc::new(BlobStore::open(&data_dir.join("blobs"), BLOB_QUOTA_BYTES)?);
-        let names: Vec<&str> = chain.map_or(CHAINS.to_vec(), |chain| vec![chain]);
-        let specs = names.iter().map(|name| ChainSpec::load(name)).collect::<Result<Vec<_>, _>>()?;
+        let key = data_dir.node_key()?;
         loop {
-            let mut unreachable = None;
-            for spec in &specs {
-                let (network, events) = start_network(spec, &data_dir, blobs.clone(), &url).await?;
-                match network.dial(url.address.clone()).await {
-                    Ok(peer) if peer == url.manager => {
-                        let (spec, peer_id) = (spec.clone(), network.peer_id());
-                        return Ok(Self { spec, peer_id, url, network, events, _data_dir: data_dir });
+            let error = match find_chain(&url, chain, &blobs).await {
+                Ok(spec) => {
+                    let (network, events) = start_network(&spec, key.clone(), blobs.clone(), &url).await?;
+                    match network.dial(url.address.clone()).await {
+                        Ok(_) => {
+                            let peer_id = network.peer_id();
+                            return Ok(Self { spec, peer_id, url, network, events, _data_dir: data_dir });
+                        }
+                        Err(source) => MinerError::Dial { address: url.address.clone(), source },
                     }
-                    Ok(got) => return Err(MinerError::OtherPeer { address: url.address, got }),
-                    Err(DialError::WrongChain { .. }) => {}
-                    Err(error) => unreachable = Some(error),
                 }
-                network.shutdown().await;
+                Err(error) => error,
+            };
+            if !patient || !matches!(error, MinerError::Dial { source: DialError::Unreachable(_), .. }) {
+                return Err(error);
             }
-            match unreachable {
-                None => return Err(MinerError::OtherChain { address: url.address, chains: names.join(", ") }),
-                Some(source) if !patient => return Err(MinerError::Dial { address: url.address, source }),
-                Some(error) => tracing::warn!(%error, retry_s = RETRY.as_secs(), "the pool cannot be reached"),
-            }
+            tracing::warn!(%error, retry_s = RETRY.as_secs(), "trying again");
             tokio::time::sleep(RETRY).await;
         }
     }
@@ -196,13 +194,39 @@ impl PoolLink {
     }
 }
 
+/// The chain that a pool is on: the named one, or whichever of the known ones the manager answers on.
+///
+/// Each is tried under an identity that is thrown away: who comes over QUIC from another chain is not let in again for a
+/// while.
+async fn find_chain(url: &PoolUrl, chain: Option<&str>, blobs: &Arc<BlobStore>) -> Result<ChainSpec, MinerError> {
+    let names: Vec<&str> = chain.map_or(CHAINS.to_vec(), |chain| vec![chain]);
+    let mut unreachable = None;
+    for name in &names {
+        let spec = ChainSpec::load(name)?;
+        let (network, _events) = start_network(&spec, Keypair::generate_ed25519(), blobs.clone(), url).await?;
+        let dialled = network.dial(url.address.clone()).await;
+        network.shutdown().await;
+        match dialled {
+            Ok(peer) if peer == url.manager => return Ok(spec),
+            Ok(got) => return Err(MinerError::OtherPeer { address: url.address.clone(), got }),
+            Err(DialError::WrongChain { .. }) => {}
+            Err(source) => unreachable = Some(source),
+        }
+    }
+    let address = url.address.clone();
+    match unreachable {
+        Some(source) => Err(MinerError::Dial { address, source }),
+        None => Err(MinerError::OtherChain { address, chains: names.join(", ") }),
+    }
+}
+
 async fn start_network(
     spec: &ChainSpec,
-    data_dir: &DataDir,
+    key: Keypair,
     blobs: Arc<BlobStore>,
     url: &PoolUrl,
 ) -> Result<(NetworkHandle, mpsc::Receiver<NetworkEvent>), MinerError> {
-    let mut config = NetworkConfig::new(spec.genesis_hash(), data_dir.node_key()?);
+    let mut config = NetworkConfig::new(spec.genesis_hash(), key);
     config.agent = concat!("podl-miner/", env!("CARGO_PKG_VERSION")).into();
     // The manager is kept connected like a bootnode; nobody else is looked for.
     config.bootnodes = vec![url.address.clone()];

@@ -57,6 +57,8 @@ pub(crate) struct Driver {
     requests: HashMap<(Protocol, OutboundRequestId), Answer>,
     verdicts: BTreeMap<GossipId, (PeerId, Instant)>,
     dials: Dials,
+    /// Connected peers of other chains, to be refused at the next tick.
+    strangers: Vec<PeerId>,
     /// When the owner was last told of a peer or address of another chain.
     told_wrong_chain: BTreeMap<String, Instant>,
     search_at: Instant,
@@ -94,6 +96,7 @@ impl Driver {
             requests: HashMap::new(),
             verdicts: BTreeMap::new(),
             dials: Dials::default(),
+            strangers: Vec::new(),
             told_wrong_chain: BTreeMap::new(),
             search_at: now,
         }
@@ -182,9 +185,9 @@ impl Driver {
 
     /// Refuses a peer of another chain and says so, not too often.
     fn wrong_chain(&mut self, peer: Option<PeerId>, address: Multiaddr, theirs: String) {
-        if let Some(peer) = peer {
-            self.swarm.behaviour_mut().gate.ban(peer, None, WRONG_CHAIN_BAN);
-        }
+        // Not at once: closing the connection now could keep our own identity from reaching the peer, which would then not
+        // know why it was refused. Two chains share no protocol, so it can do nothing meanwhile.
+        self.strangers.extend(peer.filter(|peer| !self.strangers.contains(peer)));
         let key = peer.map_or_else(|| address.to_string(), |peer| peer.to_string());
         let now = Instant::now();
         let quiet_for = self.limits.ban_for;

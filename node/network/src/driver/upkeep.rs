@@ -6,7 +6,7 @@ use libp2p::gossipsub::MessageAcceptance;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId};
 
-use super::Driver;
+use super::{Driver, WRONG_CHAIN_BAN};
 use crate::gossip::GRAYLIST_THRESHOLD;
 
 /// A missing bootnode is tried again after this, doubled each time.
@@ -41,6 +41,9 @@ pub(crate) fn bootnodes(list: Vec<(PeerId, Multiaddr)>, now: Instant) -> Vec<Boo
 impl Driver {
     pub(super) fn on_tick(&mut self, now: Instant) {
         self.swarm.behaviour_mut().gate.expire();
+        for stranger in std::mem::take(&mut self.strangers) {
+            self.swarm.behaviour_mut().gate.ban(stranger, None, WRONG_CHAIN_BAN);
+        }
         for peer in self.book.overdue(self.limits.identify_within, now) {
             tracing::debug!(%peer, "did not say in time which chain it is on");
             // An error means that it is gone already.
