@@ -188,7 +188,7 @@ impl Line {
             format!("{class} ({speed} MMAC/s, strong from {border})")
         }));
         parts.extend(self.lease_permille.map(|p| format!("lease {} %", p / 10)));
-        parts.extend(self.pool_best_permille.map(|p| format!("pool's best .{p:03}")));
+        parts.extend(self.pool_best_permille.map(|p| format!("pool's best {}.{:03}", p / 1000, p % 1000)));
         if self.unpaid_macs > 0 {
             parts.push(format!(
                 "{}.{} % of the pool's unpaid work",

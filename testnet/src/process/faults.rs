@@ -34,7 +34,7 @@ pub enum Fault {
     Kills,
     /// The publisher is killed before it releases a key.
     PublisherStops,
-    /// All miners are killed.
+    /// All miners are killed and the pool is closed.
     MinersStop,
     /// The pool's manager is killed in the middle of a training phase, and a third of its miners with it.
     ManagerKilled,
@@ -261,12 +261,15 @@ async fn miners_stop(network: &mut LocalNetwork) -> anyhow::Result<Seen> {
     for miner in &mut network.miners {
         miner.kill()?;
     }
+    // A manager without miners would still try what they found for the intervals before.
+    network.set_pool(false).await?;
     // What was committed before may still win the interval under way; the two after it have nothing.
     let first = head(network, 0).await?.max(before) + 2;
     for height in [first, first + 1] {
         let idle = block(network, 0, height).await?;
         ensure!(idle.kind == OutcomeKind::Idle, "block {height} is {:?} without miners", idle.kind);
     }
+    network.set_pool(true).await?;
     for index in 0..network.miners.len() {
         network.restart_miner(index)?;
     }

@@ -19,6 +19,8 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long nodes may take to find each other.
 const MEET_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
+/// The flag of a node that manages a pool.
+const POOL_MANAGER: &str = "--pool-manager";
 
 /// A task that the network's publisher posts.
 #[derive(Clone, Debug)]
@@ -191,7 +193,7 @@ impl LocalNetwork {
             args.extend(["--wallet".into(), wallet.into()]);
         }
         if manages_pool {
-            args.push("--pool-manager".into());
+            args.push(POOL_MANAGER.into());
         }
         let process = start(&self.plan.program, &args, &self.plan.dir, name)?;
         Ok(NodeProcess { process, data_dir, rpc, args })
@@ -206,6 +208,20 @@ impl LocalNetwork {
         let name = node.process.name().to_owned();
         node.process = start(&self.plan.program, &node.args, &self.plan.dir, &name)?;
         node.wait_until_up().await
+    }
+
+    /// Restarts the first node with or without its pool. Without, it neither leads miners nor commits to what they found.
+    ///
+    /// # Errors
+    /// When it does not stop or start.
+    pub async fn set_pool(&mut self, manages_pool: bool) -> anyhow::Result<()> {
+        let node = self.nodes.first_mut().context("no first node")?;
+        node.process.stop()?;
+        node.args.retain(|arg| arg != POOL_MANAGER);
+        if manages_pool {
+            node.args.push(POOL_MANAGER.into());
+        }
+        self.restart(0).await.map(drop)
     }
 
     async fn wait_until_met(&mut self) -> anyhow::Result<()> {
