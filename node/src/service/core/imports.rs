@@ -13,6 +13,7 @@ use podl_consensus::state::Checkpoint;
 use podl_consensus::types::{BlobRef, BlobRoot, Block, BlockHash, ShardKey, SignedVote};
 use podl_network::Misbehaviour;
 
+use super::proved::Score;
 use super::{Core, CoreError};
 use crate::service::clock::unix_ms;
 use crate::service::input::Input;
@@ -45,6 +46,30 @@ impl Imports {
     pub(super) fn successor_votes(&self, hash: &BlockHash) -> &[SignedVote] {
         let follows = self.range.get(1).filter(|next| next.parent() == *hash);
         follows.map_or(&[], |next| &next.body.votes)
+    }
+
+    /// Votes for a block in the blocks that came with it: those of its child, and certificates.
+    pub(super) fn votes_of_range(&self, hash: &BlockHash) -> Vec<&SignedVote> {
+        let votes = self.range.iter().flat_map(|block| {
+            let certificate = block.body.certificate.iter().filter(|c| c.block == *hash).flat_map(|c| &c.votes);
+            let own = if block.parent() == *hash { block.body.votes.as_slice() } else { &[] };
+            own.iter().chain(certificate)
+        });
+        votes.filter(|vote| vote.message.block == *hash).collect()
+    }
+
+    /// Whether a block is the last of a range of which others were imported.
+    pub(super) fn ends_range(&self, hash: &BlockHash) -> bool {
+        self.range_imported > 0 && self.range.len() == 1 && self.range[0].hash() == *hash
+    }
+
+    /// Notes that a block's work is being judged, with the blobs that it reads.
+    pub(super) fn begin_work(&mut self, block: &Block, blobs: Vec<BlobRoot>) {
+        self.working.insert(block.hash(), blobs);
+    }
+
+    pub(super) fn end_work(&mut self, hash: &BlockHash) {
+        self.working.remove(hash);
     }
 
     /// Blobs that are being fetched or read for blocks on their way in.
@@ -111,7 +136,11 @@ impl Core {
             return Ok(());
         }
         match self.view.chain.prepare_import(block.as_ref().clone()) {
-            Ok(prepared) => self.gather_blobs(block, prepared, peer),
+            Ok(prepared) => match self.score_of(&block) {
+                Score::Checked => self.gather_blobs(block, prepared, peer),
+                Score::Proved => self.take_proved(block, prepared),
+                Score::Later => self.finish_import(&hash, Err(None)),
+            },
             Err(error) => self.refuse(&hash, &error, peer),
         }
     }
@@ -185,7 +214,7 @@ impl Core {
 
     fn check_work(&mut self, block: Arc<Block>, prepared: Box<Prepared>) {
         let blobs = prepared.job().map(podl_consensus::rules::WorkJob::blobs).unwrap_or_default();
-        self.imports.working.insert(block.hash(), blobs.iter().map(|blob| blob.root).collect());
+        self.imports.begin_work(&block, blobs.iter().map(|blob| blob.root).collect());
         self.worker.post(Job::Check { block, prepared });
     }
 
@@ -195,7 +224,7 @@ impl Core {
         result: Result<Checked, BlockError>,
     ) -> Result<(), CoreError> {
         let hash = block.hash();
-        self.imports.working.remove(&hash);
+        self.imports.end_work(&hash);
         match result.and_then(|checked| self.view.chain.commit(checked)) {
             Ok(imported) => {
                 self.persist(&imported)?;
@@ -247,7 +276,11 @@ impl Core {
     }
 
     /// Tells whoever waits for the block: the machine, or the range that sync delivered.
-    fn finish_import(&mut self, hash: &BlockHash, result: Result<(), Option<Blame>>) -> Result<(), CoreError> {
+    pub(super) fn finish_import(
+        &mut self,
+        hash: &BlockHash,
+        result: Result<(), Option<Blame>>,
+    ) -> Result<(), CoreError> {
         match &result {
             // The damaged copy says nothing about the block whose hash it bears.
             Ok(()) | Err(Some(Blame::Sender)) => {}

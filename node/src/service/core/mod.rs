@@ -10,6 +10,7 @@ mod gossip;
 mod imports;
 mod own;
 mod payouts;
+mod proved;
 mod prune;
 mod query;
 mod send;

@@ -65,6 +65,11 @@ pub(super) struct Pruning {
 }
 
 impl Pruning {
+    /// Whether this node keeps everything, and so checks every score itself.
+    pub(super) fn keeps_all(&self) -> bool {
+        self.archive
+    }
+
     pub(super) fn new(archive: bool) -> Self {
         Self { archive, ..Self::default() }
     }

@@ -2,6 +2,7 @@
 //! whose models say themselves how good they are.
 
 mod payouts;
+mod proved;
 mod pruning;
 mod siblings;
 mod waiting;

@@ -1,0 +1,61 @@
+//! Blocks so old that their artefacts and shards are dropped everywhere but in archives: a proof stands in for the score
+//! (docs/protocol.md, section 4).
+//!
+//! # Correctness
+//! The proof is votes of a quorum of both seat sets on the block, carried by blocks that came with it. The sets are those of
+//! its parent's state, which this node executed itself, back to genesis: as long as less than a third of the seats of any
+//! time were dishonest, an honest seat checked the score. All other rules are checked as ever. Who would rather check
+//! scores than believe seats keeps an archive, and syncs from one.
+
+use std::sync::Arc;
+
+use podl_chain_spec::AccountId;
+use podl_consensus::chain::Prepared;
+use podl_consensus::finality::is_quorum;
+use podl_consensus::types::{Block, SignedVote};
+
+use super::{Core, CoreError};
+use crate::service::input::Input;
+
+/// How the score of a block is to be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Score {
+    /// By checking it.
+    Checked,
+    /// It is old, and seats vouch for it.
+    Proved,
+    /// It is old, and what could prove it comes with the next range.
+    Later,
+}
+
+impl Core {
+    pub(super) fn score_of(&self, block: &Block) -> Score {
+        let age = self.network_height().saturating_sub(block.height());
+        if self.pruning.keeps_all() || age <= self.spec.limits.retain_blocks {
+            return Score::Checked;
+        }
+        let votes = self.imports.votes_of_range(&block.hash());
+        let is_valid = |vote: &&&SignedVote| vote.verify(&self.chain_hash).is_ok();
+        let voters: Vec<AccountId> = votes.iter().filter(is_valid).map(|vote| vote.message.seat).collect();
+        let meta = self.view.chain.meta(&block.parent());
+        if meta.is_some_and(|meta| is_quorum(meta, block.height(), &voters)) {
+            return Score::Proved;
+        }
+        // The last of several can wait; a block that is asked for alone must be fetched with all it needs.
+        if self.imports.ends_range(&block.hash()) { Score::Later } else { Score::Checked }
+    }
+
+    /// Takes the score of a block for proved. What comes of it goes through the queue, as if the worker had checked it.
+    pub(super) fn take_proved(&mut self, block: Arc<Block>, prepared: Prepared) -> Result<(), CoreError> {
+        let hash = block.hash();
+        tracing::debug!(height = block.height(), block = %hash.short(), "an old block, vouched for by its seats");
+        self.imports.begin_work(&block, Vec::new());
+        let result = Box::new(Ok(prepared.trust_work()));
+        if self.handle.offer(Input::Worked { block, result }) {
+            return Ok(());
+        }
+        // A full queue: sync asks for the range again.
+        self.imports.end_work(&hash);
+        self.finish_import(&hash, Err(None))
+    }
+}
