@@ -4,7 +4,10 @@
 //! ([`tile`](self)); consecutive layers form groups that are on the chip together, and groups follow each other in
 //! time. [`CostModel::Naqs`] reproduces the published program, slips included, so that its logs can be checked;
 //! [`CostModel::Corrected`] mends them and is what chains use.
+//!
+//! [`finn`] is a second opinion, which is not consensus-critical.
 
+pub mod finn;
 mod lines;
 mod mapping;
 mod tables;
