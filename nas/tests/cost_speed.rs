@@ -1,9 +1,10 @@
-//! The cost model stays quick on the widest networks that caps allow: every full node runs it on strangers' models.
+//! The cost model stays quick: on the widest networks that caps allow, since every full node runs it on strangers'
+//! models, and line by line, since people and searches ask it about thousands.
 
 use std::time::Instant;
 
 use podl_consensus::workload::{Architecture, Bounds, ConvLayer, FixedPoint, InputShape};
-use podl_nas::cost::{self, CostModel};
+use podl_nas::cost::{self, CostModel, Estimator, answer_line};
 
 /// A small linear congruential generator: the test only needs variety.
 struct Draw(u64);
@@ -52,4 +53,41 @@ fn widest_networks_take_milliseconds() {
     eprintln!("slowest of 200: {slowest:?}, {feasible} feasible");
     // Far above what is seen (a few milliseconds), far below what would stall a node.
     assert!(slowest.as_millis() < 500, "{slowest:?}");
+}
+
+/// One of a list, as the draw falls.
+fn one_of<T: Copy>(draw: &mut Draw, list: &[T]) -> T {
+    list[usize::try_from(draw.below(list.len() as u64)).unwrap()]
+}
+
+/// A line with a network of six layers of the full space.
+fn line(draw: &mut Draw) -> String {
+    let layers = (0..6).map(|_| ConvLayer {
+        kernel: [one_of(draw, &[1, 3, 5, 7, 9]), one_of(draw, &[1, 3, 5, 7, 9])],
+        filters: one_of(draw, &[4, 8, 12, 24, 36, 64, 128]),
+        stride: [draw.byte(1, 5), draw.byte(1, 5)],
+        pool: draw.byte(1, 2),
+        act: FixedPoint::new(draw.byte(1, 3), draw.byte(0, 6)),
+        weight: FixedPoint::new(draw.byte(1, 4), draw.byte(0, 6)),
+    });
+    serde_json::to_string(&Architecture { layers: layers.collect() }).unwrap()
+}
+
+#[test]
+fn lines_by_the_thousand() {
+    let mut draw = Draw(11);
+    let lines: Vec<String> = (0..5_000).map(|_| line(&mut draw)).collect();
+    let models = [Estimator::Mapping(CostModel::Naqs), Estimator::Mapping(CostModel::Corrected), Estimator::Finn];
+    for estimator in models {
+        for bounds in [Bounds { lut: 100_000, throughput: 1_000 }, Bounds { lut: 10_000, throughput: 1_000 }] {
+            let start = Instant::now();
+            let answers = lines.iter().enumerate().map(|(index, line)| answer_line(estimator, bounds, index + 1, line));
+            let feasible = answers.filter(|answer| answer.as_ref().unwrap().feasible).count();
+            let rate = lines.len() as f64 / start.elapsed().as_secs_f64();
+            eprintln!("{estimator:?} at {} LUT: {rate:.0} lines a second, {feasible} feasible", bounds.lut);
+            assert!(feasible > 500 && feasible < lines.len(), "{feasible}: the sample does not tell");
+            // Ten thousand are promised on a core of its own; a busy machine must not fail the test.
+            assert!(rate > 1_000.0, "{estimator:?}: {rate:.0} lines a second");
+        }
+    }
 }

@@ -100,6 +100,8 @@ fn wrong_command_lines_are_one_line_and_status_2() {
         (vec!["wallet", "send"], "<TO>"),
         (vec!["wallet", "send", "podl1x", "1"], "expected an address"),
         (vec!["nas", "cost", "--lut", "many", "--throughput", "1"], "see `podl nas cost --help`"),
+        (vec!["nas", "cost", "--lut", "1"], "--throughput"),
+        (vec!["nas", "cost", "--bounds", "loose"], "paper, small, fast"),
         (vec!["node", "status", "--colour"], "--colour"),
         (vec!["dataset", "inspect", "mnist"], "unknown data set"),
         (vec!["nas", "train", "a.json", "--epochs", "0"], "--epochs"),
@@ -183,6 +185,30 @@ fn cost_answers_every_line() {
     let clean = podl_in(tempfile::tempdir().unwrap().path(), &args, &format!("{golden}\n"));
     assert_eq!((clean.status.code(), text(&clean.stdout)), (Some(0), format!("{answer}\n")));
     assert!(clean.stderr.is_empty());
+}
+
+#[test]
+fn cost_explains_and_knows_bounds_by_name() {
+    let layer = r#"{"kernel":[3,3],"filters":36,"stride":[1,1],"pool":2,"act":[1,4],"weight":[1,5]}"#;
+    let golden = format!("{{\"layers\":[{}]}}\n", [layer; 6].join(","));
+    let ask = |model: &str, more: &[&str]| {
+        let args = [&["nas", "cost", "--model", model], more].concat();
+        let output = podl_in(tempfile::tempdir().unwrap().path(), &args, &golden);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let bounds = ["--bounds", "fast"];
+    for model in ["naqs", "corrected", "finn"] {
+        assert_eq!(ask(model, &bounds), ask(model, &["--lut", "100000", "--throughput", "5000"]));
+        let plain = ask(model, &[&bounds[..], &["--json"]].concat());
+        let explained = ask(model, &[&bounds[..], &["--json", "--explain"]].concat());
+        assert!(explained.starts_with(plain.trim_end().trim_end_matches('}')), "{explained}");
+        assert_eq!(explained.lines().count(), 1);
+        insta::assert_snapshot!(format!("explain_{model}"), ask(model, &[&bounds[..], &["--explain"]].concat()));
+    }
+    let tight = ["--bounds", "fast", "--lut", "9000", "--explain"];
+    insta::assert_snapshot!("explain_infeasible", ask("corrected", &tight));
+    assert!(ask("finn", &bounds).contains("10-30 % off synthesis"));
 }
 
 #[test]

@@ -42,39 +42,88 @@ impl Partial {
     }
 }
 
+/// One way in which a layer continues a mapping.
+#[derive(Clone, Copy)]
+struct Step {
+    tile: Tile,
+    /// Whether the layer joins the last group rather than opening one.
+    is_join: bool,
+    to: Partial,
+}
+
+/// Limits that a mapping keeps to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Most LUTs of a group.
+    pub(super) lut: u64,
+    /// Most cycles of all groups.
+    pub(super) cycles: u64,
+}
+
 /// The mapping of least cycles that the published heuristic finds within the limits, of those with equal cycles the
 /// one with most LUTs (as the published logs have it); `None` if it finds none.
-pub(super) fn map_layers(layers: &[TileSpace], lut_limit: u64, cycle_limit: u64) -> Option<Cost> {
+pub(super) fn map_layers(layers: &[TileSpace], limits: Limits) -> Option<Cost> {
     let mut pool = vec![Partial::EMPTY];
     let mut grown = Vec::new();
     for (index, tiles) in layers.iter().enumerate() {
-        grown.clear();
-        for partial in &pool {
-            extend(*partial, tiles, index > 0, lut_limit, cycle_limit, &mut grown);
-        }
-        pool = prune(&grown);
+        pool = grow(&pool, tiles, index > 0, limits, &mut grown);
     }
-    let best = pool.iter().min_by_key(|partial| (partial.total, std::cmp::Reverse(partial.most_lut)))?;
-    Some(Cost { lut: best.most_lut, cycles: best.total })
+    best_of(&pool).map(|best| Cost { lut: best.most_lut, cycles: best.total })
 }
 
-/// Appends the up to four ways in which the next layer continues a mapping.
-fn extend(
-    partial: Partial,
-    tiles: &TileSpace,
-    can_join: bool,
-    lut_limit: u64,
-    cycle_limit: u64,
-    grown: &mut Vec<Partial>,
-) {
-    let cycles_left = cycle_limit - partial.total;
-    grown.extend(tiles.least_lut(lut_limit, cycles_left).map(|tile| partial.open(tile)));
-    grown.extend(tiles.least_cycles(lut_limit, cycles_left).map(|tile| partial.open(tile)));
-    if can_join {
-        let (lut_left, cycles_left) = (lut_limit - partial.last_lut, cycle_limit - partial.before_last());
-        grown.extend(tiles.least_lut(lut_left, cycles_left).map(|tile| partial.join(tile)));
-        grown.extend(tiles.least_cycles(lut_left, cycles_left).map(|tile| partial.join(tile)));
+fn best_of(pool: &[Partial]) -> Option<&Partial> {
+    pool.iter().min_by_key(|partial| (partial.total, std::cmp::Reverse(partial.most_lut)))
+}
+
+/// The pool with one more layer. `grown` is scratch space.
+fn grow(pool: &[Partial], tiles: &TileSpace, can_join: bool, limits: Limits, grown: &mut Vec<Partial>) -> Vec<Partial> {
+    grown.clear();
+    for partial in pool {
+        grown.extend(steps(*partial, tiles, can_join, limits).into_iter().flatten().map(|step| step.to));
     }
+    prune(grown)
+}
+
+/// The up to four ways in which the next layer continues a mapping, in the order that decides ties.
+fn steps(partial: Partial, tiles: &TileSpace, can_join: bool, limits: Limits) -> [Option<Step>; 4] {
+    let open = |tile| Step { tile, is_join: false, to: partial.open(tile) };
+    let join = |tile| Step { tile, is_join: true, to: partial.join(tile) };
+    let cycles_left = limits.cycles - partial.total;
+    let mut steps = [None; 4];
+    steps[0] = tiles.least_lut(limits.lut, cycles_left).map(open);
+    steps[1] = tiles.least_cycles(limits.lut, cycles_left).map(open);
+    if can_join {
+        let (lut_left, cycles_left) = (limits.lut - partial.last_lut, limits.cycles - partial.before_last());
+        steps[2] = tiles.least_lut(lut_left, cycles_left).map(join);
+        steps[3] = tiles.least_cycles(lut_left, cycles_left).map(join);
+    }
+    steps
+}
+
+/// Groups of the mapping that [`map_layers`] finds within the limits, each with the tiles of its layers.
+pub(super) fn map_groups(layers: &[TileSpace], limits: Limits) -> Option<Vec<Vec<Tile>>> {
+    let (mut pools, mut grown) = (vec![vec![Partial::EMPTY]], Vec::new());
+    for (index, tiles) in layers.iter().enumerate() {
+        let next = grow(&pools[index], tiles, index > 0, limits, &mut grown);
+        pools.push(next);
+    }
+    // Mappings do not remember how they came to be, so the steps are looked for from the end.
+    let mut at = *best_of(pools.last()?)?;
+    let mut groups = vec![Vec::new()];
+    for (index, tiles) in layers.iter().enumerate().rev() {
+        let ways = pools[index].iter().flat_map(|from| {
+            steps(*from, tiles, index > 0, limits).into_iter().flatten().map(move |step| (*from, step))
+        });
+        let (from, step) = ways.into_iter().find(|(_, step)| step.to == at)?;
+        groups.last_mut()?.push(step.tile);
+        if !step.is_join && index > 0 {
+            groups.push(Vec::new());
+        }
+        at = from;
+    }
+    groups.iter_mut().for_each(|group| group.reverse());
+    groups.reverse();
+    Some(groups)
 }
 
 /// Keeps the mappings that one of three fronts keeps. The order of the passes, of each list and of what is kept

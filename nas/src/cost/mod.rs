@@ -4,16 +4,24 @@
 //! ([`tile`](self)); consecutive layers form groups that are on the chip together, and groups follow each other in
 //! time. [`CostModel::Naqs`] reproduces the published program, slips included, so that its logs can be checked;
 //! [`CostModel::Corrected`] mends them and is what chains use.
+//!
+//! [`finn`] is a second opinion, [`Explanation`] says why a network meets its bounds or not, [`BOUNDS_PRESETS`] names
+//! bounds that bite. None of the three is consensus-critical.
 
+mod explain;
+pub mod finn;
 mod lines;
 mod mapping;
+mod presets;
 mod tables;
 mod tile;
 
 use podl_consensus::workload::{Architecture, Bounds, FixedPoint, INPUT_BITS, InputShape, Span};
 
-pub use lines::{Answer, LineError, answer_line};
-use mapping::map_layers;
+pub use explain::{Bottleneck, Explanation, Fastest, Found, Group, Parts, Smallest, Verdict};
+pub use lines::{Answer, Estimator, LineError, answer_line, explain_line};
+use mapping::{Limits, map_layers};
+pub use presets::{BOUNDS_PRESETS, BoundsPreset};
 use tile::TileSpace;
 
 /// Clock of the modelled FPGA, in cycles a second.
@@ -53,6 +61,11 @@ impl Cost {
     /// Images a second, for people and JSON. Rules compare [`Cost::cycles`] instead.
     pub fn images_per_second(self) -> f64 {
         CLOCK_HZ as f64 / self.cycles as f64
+    }
+
+    /// The same to three decimals, as it is printed.
+    fn rounded_throughput(self) -> f64 {
+        (self.images_per_second() * 1e3).round() / 1e3
     }
 }
 
@@ -103,9 +116,15 @@ pub fn evaluate(
     input: InputShape,
     bounds: Bounds,
 ) -> Result<Option<Cost>, CostError> {
-    let tiles = tile_spaces(model, architecture, input)?;
-    let cycle_limit = CLOCK_HZ.checked_div(bounds.throughput).unwrap_or(u64::MAX >> 1);
-    Ok(map_layers(&tiles, bounds.lut, cycle_limit).filter(|cost| cost.is_faster_than(bounds.throughput)))
+    Ok(map_within(&tile_spaces(model, architecture, input)?, bounds))
+}
+
+fn map_within(tiles: &[TileSpace], bounds: Bounds) -> Option<Cost> {
+    map_layers(tiles, limits(bounds)).filter(|cost| cost.is_faster_than(bounds.throughput))
+}
+
+fn limits(bounds: Bounds) -> Limits {
+    Limits { lut: bounds.lut, cycles: CLOCK_HZ.checked_div(bounds.throughput).unwrap_or(u64::MAX >> 1) }
 }
 
 /// LUTs of the smallest design at any speed: every layer alone in its smallest tile.

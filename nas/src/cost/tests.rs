@@ -1,8 +1,10 @@
-use podl_consensus::workload::{Architecture, Bounds, ConvLayer, FixedPoint, InputShape};
+use podl_consensus::workload::{Architecture, Bounds, ConvLayer, FixedPoint, InputShape, Space};
+use proptest::prelude::*;
+use proptest::sample::select;
 
 use super::*;
 
-fn golden() -> Architecture {
+pub(super) fn golden() -> Architecture {
     let layer = ConvLayer {
         kernel: [3, 3],
         filters: 36,
@@ -58,4 +60,29 @@ fn impossible_networks_are_refused() {
         refused(|a| a.layers[0].weight = FixedPoint::new(9, 9)),
         CostError::Bits { layer: 0, got: 18, least: 1 }
     );
+}
+
+fn any_layer() -> impl Strategy<Value = ConvLayer> {
+    let full = Space::full(6);
+    let format = |int, frac| {
+        (select(int), select(frac))
+            .prop_map(|(int, frac)| FixedPoint::new(int, frac))
+            .prop_filter("no bits", |format| format.total_bits() > 0)
+    };
+    let sizes = (select(full.kernel_height), select(full.kernel_width), select(full.filters));
+    let steps = (select(full.stride_height), select(full.stride_width), select(full.pool));
+    let formats = (format(full.act_int, full.act_frac), format(full.weight_int, full.weight_frac));
+    (sizes, steps, formats).prop_map(|((height, width, filters), (down, right, pool), (act, weight))| ConvLayer {
+        kernel: [height, width],
+        filters,
+        stride: [down, right],
+        pool,
+        act,
+        weight,
+    })
+}
+
+/// A network of the full space, of one to eight layers.
+pub(super) fn any_network() -> impl Strategy<Value = Architecture> {
+    proptest::collection::vec(any_layer(), 1..9).prop_map(|layers| Architecture { layers })
 }

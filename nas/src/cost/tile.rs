@@ -58,6 +58,11 @@ impl TileSpace {
         self.classes.iter().map(Class::smallest_unit).min().unwrap_or(0)
     }
 
+    /// Cycles of the fastest tile at any size (all channels at once).
+    pub(super) fn fewest_cycles(&self) -> u64 {
+        self.classes.last().map_or(0, |class| class.cycles)
+    }
+
     /// The tile of least LUTs within both limits, the first in `Tn`, `Tm` order among equals.
     pub(super) fn least_lut(&self, lut_limit: u64, cycle_limit: u64) -> Option<Tile> {
         let mut best: Option<Tile> = None;

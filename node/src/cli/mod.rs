@@ -1,6 +1,7 @@
 //! The command line: one module a command group. Results go to standard output (with `--json` one object a line),
 //! everything else to standard error; an error is one line that says what is wrong and what to do.
 
+mod bounds;
 mod chain;
 mod completions;
 mod dataset;

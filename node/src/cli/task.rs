@@ -6,12 +6,13 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use podl_chain_spec::Amount;
 use podl_consensus::types::TaskId;
-use podl_consensus::workload::{Bounds, PRESET_NAMES, Space};
+use podl_consensus::workload::{PRESET_NAMES, Space};
 use podl_nas::data::DatasetSpec;
 use podl_rpc::types::{LIST_LIMIT, PublishRequest, TaskDetail, TaskSummary};
 use podl_rpc::{AdminApiClient, NodeApiClient};
 use serde_json::json;
 
+use super::bounds::BoundsArgs;
 use super::output::{Out, grouped};
 use super::remote::{Explain, OperatorArgs, RemoteArgs, absolute, block_on};
 use super::wallet::wait_final;
@@ -43,12 +44,8 @@ pub(super) struct PublishArgs {
     dataset: DatasetSpec,
     #[command(flatten)]
     space: SpaceArgs,
-    /// Most LUTs of a network's FPGA mapping.
-    #[arg(long)]
-    lut: u64,
-    /// A network's mapping must be faster than this, in images a second.
-    #[arg(long)]
-    throughput: u64,
+    #[command(flatten)]
+    bounds: BoundsArgs,
     /// What each round pays, in PODL.
     #[arg(long)]
     reward: Amount,
@@ -157,7 +154,7 @@ fn publish(args: &PublishArgs, out: &Out) -> anyhow::Result<()> {
         name: args.name.clone(),
         dataset: dataset_for_node(&args.dataset)?,
         space: args.space.read()?,
-        bounds: Bounds { lut: args.lut, throughput: args.throughput },
+        bounds: args.bounds.read(),
         reward: args.reward,
         rounds: args.rounds,
         shard_images: args.shard_images,

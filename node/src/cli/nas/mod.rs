@@ -1,6 +1,7 @@
 //! `podl nas`: the workload without a chain.
 
 mod cost;
+mod explain;
 mod search;
 mod train;
 

@@ -17,6 +17,7 @@ use podl_nas::train::{Outcome, ThreadPool, TrainConfig, TrainError, TrainJob, tr
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::super::bounds::SearchBoundsArgs;
 use super::super::output::Out;
 use super::super::progress::Progress;
 use super::super::task::SpaceArgs;
@@ -46,12 +47,8 @@ pub(crate) struct SearchArgs {
     /// Folder of the journal, the best architecture and the best model; a search found there goes on.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Most LUTs of a network's FPGA mapping.
-    #[arg(long, default_value_t = 100_000)]
-    lut: u64,
-    /// A network's mapping must be faster than this, in images a second.
-    #[arg(long, default_value_t = 1000)]
-    throughput: u64,
+    #[command(flatten)]
+    bounds: SearchBoundsArgs,
     /// Passes over the training images for each network.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: u32,
@@ -140,7 +137,7 @@ pub(crate) fn run(args: &SearchArgs, out: &Out) -> anyhow::Result<()> {
     let space = args.space.read()?;
     let material = Material::load(args)?;
     std::fs::create_dir_all(&args.out).with_context(|| format!("the folder {}", args.out.display()))?;
-    let bounds = Bounds { lut: args.lut, throughput: args.throughput };
+    let bounds = args.bounds.read();
     let settings = Settings {
         dataset: args.dataset.to_string(),
         space: space.clone(),
