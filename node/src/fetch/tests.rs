@@ -109,7 +109,7 @@ fn request(stream: &mut TcpStream) -> Option<(String, Option<usize>)> {
 }
 
 fn file() -> Vec<u8> {
-    (0..300_000u32).map(|i| (i * i >> 7) as u8).collect()
+    (0..300_000u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect()
 }
 
 fn checksums(bytes: &[u8]) -> Checksums {

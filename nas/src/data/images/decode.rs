@@ -1,5 +1,7 @@
 //! From a file to the pixels of a data set.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
 use image::imageops::{self, FilterType};
@@ -20,8 +22,8 @@ fn unfit(path: &Path, reason: impl Into<String>) -> DataError {
 /// Opens a file and reads its header. The content says which format it is, not the name.
 fn open(path: &Path) -> Result<impl ImageDecoder, DataError> {
     let read_error = |source| DataError::Read { path: path.into(), source };
-    let reader = ImageReader::open(path).map_err(read_error)?;
-    let mut reader = reader.with_guessed_format().map_err(read_error)?;
+    let file = File::open(path).map_err(read_error)?;
+    let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(read_error)?;
     if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
         return Err(unfit(path, "it is no PNG or JPEG image, whatever its name says"));
     }
