@@ -6,6 +6,7 @@
 pub mod chain_file;
 pub mod cli;
 pub mod config;
+pub mod fetch;
 pub mod logging;
 pub mod paths;
 pub mod pool_miner;

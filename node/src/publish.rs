@@ -33,7 +33,7 @@ pub struct Recipe {
     pub bond: Amount,
     /// Rounds, and so test shards.
     pub rounds: u32,
-    /// Images of each shard; `None` shares the test images out evenly.
+    /// Images of each shard; `None` shares the test images out evenly, as far as a shard may be large.
     pub shard_images: Option<u32>,
     /// Training images held back for search; `None` takes a tenth.
     pub validation_images: Option<u32>,
@@ -111,7 +111,7 @@ fn range(what: &'static str, got: u64, low: u64, high: u64) -> Result<(), Publis
 /// [`PublishError`] for everything that the chain would refuse, before any money is spent.
 pub fn prepare(source: &Source, recipe: &Recipe, spec: &ChainSpec) -> Result<Publication, PublishError> {
     check(recipe, spec)?;
-    let plan = plan(source, recipe)?;
+    let plan = plan(source, recipe, spec)?;
     let cut = data::split(source, &plan)?;
     let workload = workload(&source.train, recipe, spec, count(plan.shard_images));
     workload.validate(&spec.caps)?;
@@ -156,10 +156,10 @@ fn check(recipe: &Recipe, spec: &ChainSpec) -> Result<(), PublishError> {
     range("epochs", recipe.epochs.into(), 1, u16::MAX.into())
 }
 
-fn plan(source: &Source, recipe: &Recipe) -> Result<SplitPlan, PublishError> {
+fn plan(source: &Source, recipe: &Recipe, spec: &ChainSpec) -> Result<SplitPlan, PublishError> {
     let rounds = recipe.rounds as usize;
     let even = count(source.test.len() / rounds.max(1));
-    let shard_images = recipe.shard_images.unwrap_or(even);
+    let shard_images = recipe.shard_images.unwrap_or(even.min(most_shard_images(&source.test, spec)));
     range("images of a test shard", shard_images.into(), 1, u32::MAX.into())?;
     let validation_images = recipe.validation_images.unwrap_or(count(source.train.len() / 10));
     range("search-validation images", validation_images.into(), 1, u32::MAX.into())?;
@@ -167,6 +167,13 @@ fn plan(source: &Source, recipe: &Recipe) -> Result<SplitPlan, PublishError> {
     let seed = sealed::random()?;
     let (validation_images, shard_images) = (validation_images as usize, shard_images as usize);
     Ok(SplitPlan { validation_images, shards: rounds, shard_images, seed })
+}
+
+/// Most images that a shard of this form holds on that chain.
+fn most_shard_images(test: &Dataset, spec: &ChainSpec) -> u32 {
+    let [empty, one] = [0, 1].map(|images| data::encoded_dataset_bytes(test.shape, images));
+    let images = u64::from(spec.caps.shard_bytes).saturating_sub(empty) / (one - empty).max(1);
+    u32::try_from(images).unwrap_or(u32::MAX)
 }
 
 fn workload(train: &Dataset, recipe: &Recipe, spec: &ChainSpec, shard_images: u32) -> Workload {
@@ -227,7 +234,7 @@ mod tests {
     }
 
     fn source() -> Source {
-        Source { train: data::generate(&[1; 32], 200), test: data::generate(&[2; 32], 100) }
+        Source::numbered(data::generate(&[1; 32], 200), data::generate(&[2; 32], 100))
     }
 
     #[test]

@@ -51,6 +51,8 @@ fn help_is_as_it_was() {
         "nas train",
         "chain spec",
         "model",
+        "dataset fetch",
+        "dataset inspect",
     ] {
         let args: Vec<&str> = name.split_whitespace().chain(["--help"]).collect();
         let output = podl(&args);
@@ -104,6 +106,7 @@ fn wrong_command_lines_are_one_line_and_status_2() {
         (vec!["nas", "cost", "--bounds", "loose"], "paper, small, fast"),
         (vec!["node", "status", "--colour"], "--colour"),
         (vec!["dataset", "inspect", "mnist"], "unknown data set"),
+        (vec!["dataset", "fetch", "imagenet"], "cifar10, mnist, fashion-mnist"),
         (vec!["nas", "train", "a.json", "--epochs", "0"], "--epochs"),
     ] {
         let output = podl(&args);

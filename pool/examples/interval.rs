@@ -24,7 +24,7 @@ use podl_pool::types::{DataSource, Interval, MinerId};
 fn source(name: &str) -> Result<Source, Box<dyn Error>> {
     match name.strip_prefix("cifar10:") {
         Some(folder) => Ok(read_cifar10(folder.as_ref())?),
-        None => Ok(Source { train: generate(&[1; 32], 10_000), test: generate(&[2; 32], 2500) }),
+        None => Ok(Source::numbered(generate(&[1; 32], 10_000), generate(&[2; 32], 2500))),
     }
 }
 

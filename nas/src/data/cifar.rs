@@ -9,7 +9,11 @@ use super::{DataError, Dataset, Source};
 /// Name of the file with the test images.
 pub const CIFAR_TEST_FILE: &str = "test_batch.bin";
 
-const CLASSES: u16 = 10;
+/// Classes in the order of their labels, as batches.meta.txt of the archive has them.
+const CLASS_NAMES: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+const CLASSES: u16 = CLASS_NAMES.len() as u16;
+const LAYOUT: &str = "a CIFAR-10 folder has data_batch_1.bin (and more of them) and test_batch.bin";
 const RECORD_BYTES: usize = 1 + InputShape::CIFAR.values();
 
 /// Reads a CIFAR-10 folder: every `data_batch_*.bin` there is, in order of their names, for training, and
@@ -20,11 +24,11 @@ const RECORD_BYTES: usize = 1 + InputShape::CIFAR.values();
 pub fn read_cifar10(folder: &Path) -> Result<Source, DataError> {
     let files = batch_files(folder)?;
     if files.is_empty() {
-        return Err(DataError::Missing { folder: folder.into(), what: "data_batch_*.bin" });
+        return Err(DataError::Missing { folder: folder.into(), what: "data_batch_*.bin".into(), layout: LAYOUT });
     }
     let test_file = folder.join(CIFAR_TEST_FILE);
     if !test_file.is_file() {
-        return Err(DataError::Missing { folder: folder.into(), what: CIFAR_TEST_FILE });
+        return Err(DataError::Missing { folder: folder.into(), what: CIFAR_TEST_FILE.into(), layout: LAYOUT });
     }
     let mut train = Dataset::new(InputShape::CIFAR, CLASSES);
     for file in &files {
@@ -32,7 +36,7 @@ pub fn read_cifar10(folder: &Path) -> Result<Source, DataError> {
     }
     let mut test = Dataset::new(InputShape::CIFAR, CLASSES);
     append_file(&test_file, &mut test)?;
-    Ok(Source { train, test })
+    Ok(Source { class_names: CLASS_NAMES.map(String::from).into(), train, test })
 }
 
 fn batch_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {

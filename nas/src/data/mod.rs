@@ -1,24 +1,42 @@
 //! Data sets: in memory, on disk, generated, and cut into what a task publishes.
+//!
+//! Consensus-critical are the canonical bytes (`shard`), the generator and the normalisation table: integers only. What
+//! reads files (`cifar`, `idx`, `images`) runs on the publisher's machine alone. Once a task is published its data are
+//! named by their root, and nobody reads the files again.
 
 mod cifar;
+mod error;
 mod generator;
+mod idx;
+mod images;
 mod normalise;
 mod random;
 mod shard;
 mod spec;
 mod split;
 
-use std::path::PathBuf;
-
 use podl_consensus::workload::InputShape;
 
 pub use cifar::{CIFAR_TEST_FILE, read_cifar10};
+pub use error::DataError;
 pub use generator::{GENERATOR_CLASSES, GENERATOR_VERSION, generate};
-pub use normalise::input_table;
+pub use idx::read_idx;
+pub use images::{ImageForm, read_image_folder};
+pub use normalise::{ChannelStatistics, channel_statistics, input_table};
 pub use random::Random;
 pub use shard::{decode_dataset, encode_dataset, encoded_dataset_bytes};
 pub use spec::{BUILTIN_TEST_IMAGES, BUILTIN_TRAIN_IMAGES, DatasetSpec, Source};
 pub use split::{Split, SplitPlan, split};
+
+/// Greatest height and width of an image, in pixels. This and the other limits are the widest caps that a chain of ours
+/// has: what exceeds them could be trained on but never published.
+pub const MOST_SIDE: u8 = 64;
+/// Most channels of an image.
+pub const MOST_CHANNELS: u8 = 4;
+/// Most classes of a data set.
+pub const MOST_CLASSES: u16 = 256;
+/// Most bytes of one part (training or test images) of a data set in its canonical form.
+pub const MOST_PART_BYTES: u64 = 1 << 30;
 
 /// Labelled images of one shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,49 +89,14 @@ impl Dataset {
     }
 }
 
-/// Why data cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DataError {
-    /// The name of a data set is not of a known form.
-    #[error("unknown data set {0:?}: expected builtin, builtin:SEED or cifar10:DIR")]
-    UnknownSpec(String),
-    /// A form that later versions will read.
-    #[error("data sets of the form {0}: are not supported yet; use builtin, builtin:SEED or cifar10:DIR")]
-    NotSupportedYet(&'static str),
-    /// A folder or file cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A file that must be there is not.
-    #[error("{folder} holds no {what}; a CIFAR-10 folder has data_batch_1.bin (and more of them) and test_batch.bin")]
-    Missing {
-        /// Where it was looked for.
-        folder: PathBuf,
-        /// What is missing.
-        what: &'static str,
-    },
-    /// A file is damaged.
-    #[error("{path} is damaged at record {record}: {reason}")]
-    Damaged {
-        /// Which file.
-        path: PathBuf,
-        /// Which record, from 0.
-        record: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// There are too few images to cut as asked.
-    #[error("too few {what} images: {got}, the split needs {expected}")]
-    TooFew {
-        /// Of which part.
-        what: &'static str,
-        /// How many there are.
-        got: usize,
-        /// How many are needed.
-        expected: usize,
-    },
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limits_are_those_of_the_chain() {
+        let caps = crate::testing::caps();
+        assert_eq!((MOST_SIDE, MOST_CHANNELS, MOST_CLASSES), (caps.input_side, caps.input_channels, caps.classes));
+        assert_eq!(MOST_PART_BYTES, caps.data_bytes);
+    }
 }

@@ -8,6 +8,11 @@ use super::Dataset;
 ///
 /// The table belongs to the task, so that every node feeds every model the same values.
 pub fn input_table(data: &Dataset) -> Vec<Vec<i16>> {
+    histograms(data).iter().map(channel_table).collect()
+}
+
+/// How often each byte occurs, for each channel.
+fn histograms(data: &Dataset) -> Vec<[u64; 256]> {
     let channels = usize::from(data.shape.channels);
     let plane = usize::from(data.shape.height) * usize::from(data.shape.width);
     let mut histograms = vec![[0u64; 256]; channels];
@@ -17,10 +22,32 @@ pub fn input_table(data: &Dataset) -> Vec<Vec<i16>> {
             pixels.iter().for_each(|&byte| histogram[usize::from(byte)] += 1);
         }
     }
-    histograms.iter().map(channel_table).collect()
+    histograms
 }
 
-fn channel_table(histogram: &[u64; 256]) -> Vec<i16> {
+/// Mean and deviation of a channel's bytes, in steps of 0 to 255, as people quote them. The table does not come from
+/// these rounded numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ChannelStatistics {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation.
+    pub deviation: f64,
+}
+
+/// Mean and deviation of each channel of a set; zeros for a set without images.
+pub fn channel_statistics(data: &Dataset) -> Vec<ChannelStatistics> {
+    let of = |histogram: &[u64; 256]| {
+        let (count, sum, squares) = moments(histogram);
+        let pixels = count.max(1) as f64;
+        let spread = count * squares - sum * sum;
+        ChannelStatistics { mean: sum as f64 / pixels, deviation: (spread as f64).sqrt() / pixels }
+    };
+    histograms(data).iter().map(of).collect()
+}
+
+/// Number of pixels, sum of their bytes and of the bytes' squares.
+fn moments(histogram: &[u64; 256]) -> (u128, u128, u128) {
     let (mut count, mut sum, mut squares) = (0u128, 0u128, 0u128);
     for (byte, &pixels) in (0u128..).zip(histogram) {
         let pixels = u128::from(pixels);
@@ -28,6 +55,11 @@ fn channel_table(histogram: &[u64; 256]) -> Vec<i16> {
         sum += byte * pixels;
         squares += byte * byte * pixels;
     }
+    (count, sum, squares)
+}
+
+fn channel_table(histogram: &[u64; 256]) -> Vec<i16> {
+    let (count, sum, squares) = moments(histogram);
     // With n pixels: value = (byte - sum/n) / (sqrt(n * squares - sum^2) / n) = (n * byte - sum) / sqrt(spread).
     let spread = count * squares - sum * sum;
     (0u128..256).map(|byte| scaled(count * byte, sum, spread)).collect()
@@ -99,5 +131,15 @@ mod tests {
         let data = Dataset { shape, classes: 2, images: vec![98, 102, 64, 192], labels: vec![0] };
         let tables = input_table(&data);
         assert_eq!((tables[0][102], tables[1][192]), (256, 256));
+    }
+
+    #[test]
+    fn statistics_by_hand() {
+        let shape = InputShape { channels: 2, height: 1, width: 2 };
+        let data = Dataset { shape, classes: 2, images: vec![98, 102, 64, 192], labels: vec![0] };
+        let expected = [(100.0, 2.0), (128.0, 64.0)].map(|(mean, deviation)| ChannelStatistics { mean, deviation });
+        assert_eq!(channel_statistics(&data), expected);
+        let none = ChannelStatistics { mean: 0.0, deviation: 0.0 };
+        assert_eq!(channel_statistics(&Dataset::new(shape, 2)), [none; 2]);
     }
 }

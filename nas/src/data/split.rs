@@ -71,7 +71,7 @@ mod tests {
             let labels = pixels.iter().map(|&p| u16::from(p % 2)).collect();
             Dataset { shape, classes: 2, images: pixels, labels }
         };
-        Source { train: part((0..train).collect()), test: part((100..100 + test).collect()) }
+        Source::numbered(part((0..train).collect()), part((100..100 + test).collect()))
     }
 
     #[test]

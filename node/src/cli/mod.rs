@@ -75,7 +75,7 @@ enum Command {
     /// Make and guard accounts; balances, payments, history.
     #[command(subcommand)]
     Wallet(wallet::WalletCommand),
-    /// Look at data sets.
+    /// Download data sets and look at them.
     #[command(subcommand)]
     Dataset(dataset::DatasetCommand),
     /// Search, train and cost networks, without a chain.

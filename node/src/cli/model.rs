@@ -63,7 +63,7 @@ pub(super) struct FetchArgs {
 pub(super) struct EvalArgs {
     /// The model.
     file: PathBuf,
-    /// builtin, builtin:SEED or cifar10:DIR.
+    /// builtin[:SEED], cifar10:DIR, idx:DIR or images:DIR[@HxW].
     #[arg(long)]
     dataset: DatasetSpec,
     /// Which images.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use podl_chain_spec::Amount;
 use podl_consensus::types::TaskId;
@@ -39,7 +39,7 @@ pub(super) struct PublishArgs {
     /// For people, 1 to 64 characters.
     #[arg(long)]
     name: String,
-    /// builtin, builtin:SEED or cifar10:DIR.
+    /// builtin[:SEED], cifar10:DIR, idx:DIR or images:DIR[@HxW].
     #[arg(long)]
     dataset: DatasetSpec,
     #[command(flatten)]
@@ -135,24 +135,11 @@ pub(super) fn run(command: TaskCommand, out: &Out) -> anyhow::Result<()> {
     }
 }
 
-/// A data set's name with an absolute path: the node may work in another folder.
-fn dataset_for_node(dataset: &DatasetSpec) -> anyhow::Result<String> {
-    Ok(match dataset {
-        DatasetSpec::Cifar10 { folder } => {
-            let folder = absolute(folder)?;
-            if !folder.is_dir() {
-                bail!("{} is not a folder; give the one that holds data_batch_1.bin", folder.display());
-            }
-            DatasetSpec::Cifar10 { folder }.to_string()
-        }
-        DatasetSpec::Builtin { .. } => dataset.to_string(),
-    })
-}
-
 fn publish(args: &PublishArgs, out: &Out) -> anyhow::Result<()> {
     let request = PublishRequest {
         name: args.name.clone(),
-        dataset: dataset_for_node(&args.dataset)?,
+        // The node may work in another folder.
+        dataset: args.dataset.clone().absolute().context("--dataset")?.to_string(),
         space: args.space.read()?,
         bounds: args.bounds.read(),
         reward: args.reward,

@@ -46,7 +46,7 @@ pub(super) struct UpArgs {
     /// Stop after so many blocks; 0 runs until Ctrl-C.
     #[arg(long, default_value_t = 0)]
     blocks: u64,
-    /// What the publisher posts: builtin[:SEED], cifar10:DIR, or none for filler data only.
+    /// What the publisher posts: builtin[:SEED], cifar10:DIR, idx:DIR, images:DIR[@HxW], or none for filler data only.
     #[arg(long, default_value = "builtin")]
     dataset: String,
     /// dev, testnet or a specification file [default: dev for the built-in data set, testnet for others].
@@ -142,10 +142,8 @@ fn plan(args: &UpArgs, dir: PathBuf) -> anyhow::Result<Plan> {
 
 /// The data set with an absolute path: the publisher's node has its own working folder.
 fn absolute(dataset: &str) -> anyhow::Result<String> {
-    dataset.parse::<DatasetSpec>()?;
-    let Some((kind @ "cifar10", folder)) = dataset.split_once(':') else { return Ok(dataset.into()) };
-    let path = std::fs::canonicalize(folder).with_context(|| format!("--dataset {dataset}: the folder {folder}"))?;
-    Ok(format!("{kind}:{}", path.display()))
+    let spec: DatasetSpec = dataset.parse()?;
+    Ok(spec.absolute().with_context(|| format!("--dataset {dataset}"))?.to_string())
 }
 
 async fn follow(args: &UpArgs, out: &Out, network: &LocalNetwork) -> anyhow::Result<()> {

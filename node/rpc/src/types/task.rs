@@ -178,7 +178,7 @@ pub struct BlobChunk {
 pub struct PublishRequest {
     /// For people, 1 to 64 printable characters.
     pub name: String,
-    /// `builtin[:SEED]` or `cifar10:DIR` with an absolute path.
+    /// `builtin[:SEED]`, or `cifar10:DIR`, `idx:DIR` or `images:DIR[@HEIGHTxWIDTH]` with an absolute path.
     pub dataset: String,
     /// The search space.
     pub space: Space,

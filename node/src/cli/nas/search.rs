@@ -30,7 +30,7 @@ const SETTINGS: &str = "settings.json";
 
 #[derive(Debug, Args)]
 pub(crate) struct SearchArgs {
-    /// builtin, builtin:SEED or cifar10:DIR.
+    /// builtin[:SEED], cifar10:DIR, idx:DIR or images:DIR[@HxW].
     #[arg(long, default_value = "builtin")]
     dataset: DatasetSpec,
     #[command(flatten)]

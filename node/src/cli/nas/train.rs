@@ -22,7 +22,7 @@ use super::{seed_bytes, threads_or_all, write_replacing};
 pub(crate) struct TrainArgs {
     /// Architecture file, or its JSON text.
     arch: String,
-    /// builtin, builtin:SEED or cifar10:DIR.
+    /// builtin[:SEED], cifar10:DIR, idx:DIR or images:DIR[@HxW].
     #[arg(long, default_value = "builtin")]
     dataset: DatasetSpec,
     /// Passes over the training images.
