@@ -228,7 +228,8 @@ fn a_wrong_file_is_kept_aside_and_never_used() {
 #[test]
 fn lying_servers_are_named() {
     let file = file();
-    let lies: [(&str, fn(&[u8]) -> Reply); 5] = [
+    type Lie = (&'static str, fn(&[u8]) -> Reply);
+    let lies: [Lie; 5] = [
         ("its size is 300001, expected 300000", |file| Reply::from(&[file, &[0]].concat(), None)),
         ("its size is 10, expected 300000", |file| Reply::from(&file[..10], None)),
         ("its range is \"bytes 0-299999/300000\", expected bytes 5-299999/300000", |file| Reply::from(file, Some(0))),
