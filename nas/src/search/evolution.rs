@@ -13,7 +13,7 @@ use super::{SearchBox, Strategy};
 
 const DOMAIN: &str = "podl search evolution v1";
 
-/// Members of the population. In the study of docs/search.md 10 beat 20 and 50 at 400 evaluations.
+/// Members of the population: few, since a search has hundreds of evaluations rather than the thousands of that paper.
 const POPULATION: usize = 10;
 
 /// Members that are drawn for a tournament; the best of them has the child.

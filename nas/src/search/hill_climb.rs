@@ -16,7 +16,7 @@ const FIRST_SAMPLES: u64 = 20;
 const WIDE_STEPS_OF_TEN: u32 = 4;
 
 /// Stochastic hill climbing: small changes of one to three settings, and wide steps of one setting in all layers. In
-/// the study of docs/search.md it finds better networks than the other strategies at every budget.
+/// the study of docs/search.md it finds better networks than evolution and random search at every budget.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HillClimb {
     search_box: SearchBox,
