@@ -17,6 +17,8 @@ mod verifier;
 #[cfg(feature = "train")]
 pub mod search;
 #[cfg(feature = "train")]
+pub mod tabular;
+#[cfg(feature = "train")]
 pub mod train;
 
 pub use verifier::Verifier;

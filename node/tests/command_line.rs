@@ -108,6 +108,7 @@ fn wrong_command_lines_are_one_line_and_status_2() {
         (vec!["dataset", "inspect", "mnist"], "unknown data set"),
         (vec!["dataset", "fetch", "imagenet"], "cifar10, mnist, fashion-mnist"),
         (vec!["nas", "train", "a.json", "--epochs", "0"], "--epochs"),
+        (vec!["nas", "search", "--out", "d", "--strategy", "luck"], "hill-climb, evolution, random, reinforce"),
     ] {
         let output = podl(&args);
         let line = error_of(&output);
@@ -128,6 +129,7 @@ fn failures_are_one_line_and_status_1() {
         (vec!["model", "eval", "none.podlmodel", "--dataset", "builtin"], "none.podlmodel"),
         (vec!["dataset", "inspect", "cifar10:nowhere"], "nowhere"),
         (vec!["nas", "train", "{\"layers\":[]}"], "layers"),
+        (vec!["nas", "study", "--records", "nowhere.csv"], "nowhere.csv"),
         (vec!["chain", "verify", "--data-dir", "nowhere"], "holds no chain"),
         (vec!["chain", "import", "nowhere.blocks", "--data-dir", "d"], "nowhere.blocks"),
         (vec!["node", "run", "--set", "max_pears=3"], "did you mean max_peers?"),

@@ -9,9 +9,6 @@ use super::journal::{Entry, Header, Journal, JournalError, VERSION};
 use super::strategy::{AnyStrategy, Strategy, StrategyKind, architecture_hash};
 use super::{BoxError, SearchBox};
 
-/// Proposals in a row that may be infeasible or known before the search gives up.
-const MOST_TRIES: u32 = 100_000;
-
 /// What determines a search.
 #[derive(Clone, Debug)]
 pub struct SearchConfig {
@@ -116,16 +113,19 @@ impl Search {
         if let Some(asked) = &self.asked {
             return Ok(asked.clone());
         }
-        for _ in 0..MOST_TRIES {
+        let tries = self.strategy.patience();
+        for _ in 0..tries {
             let proposal = self.strategy.propose();
             if let Some(&reward) = self.known.get(&architecture_hash(&proposal)) {
                 self.strategy.report(&proposal, reward);
             } else if (self.feasible)(&proposal) {
                 self.asked = Some(proposal.clone());
                 return Ok(proposal);
+            } else {
+                self.strategy.reject(&proposal);
             }
         }
-        Err(SearchError::Exhausted { tries: MOST_TRIES })
+        Err(SearchError::Exhausted { tries })
     }
 
     /// Result of the network that [`Search::next`] gave; on disk before the strategy learns it. Returns the episode's

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::AnyStrategy;
 
-/// Version of the journal's form.
-pub(super) const VERSION: u16 = 1;
+/// Version of the journal's form and of the strategies that it replays.
+pub(super) const VERSION: u16 = 2;
 
 /// First line: which search this is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

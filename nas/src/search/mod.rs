@@ -4,20 +4,26 @@
 //! or known, and writes every result to the journal before the strategy hears of it. Everything follows from the seed,
 //! so that replaying the journal brings a killed search back to where it was.
 
+mod controller;
 mod driver;
+mod evolution;
 mod hill_climb;
 mod journal;
+mod moves;
 mod random_search;
+mod reinforce;
 mod search_box;
 mod starting_points;
 mod strategy;
 #[cfg(test)]
 mod tests;
 
-pub use driver::{Search, SearchConfig, SearchError};
+pub use driver::{Filter, Search, SearchConfig, SearchError};
+pub use evolution::Evolution;
 pub use hill_climb::HillClimb;
 pub use journal::{Entry, Header, JournalError};
 pub use random_search::RandomSearch;
+pub use reinforce::Reinforce;
 pub use search_box::{BoxError, LayerBox, SETTINGS, SearchBox, Setting};
 pub use starting_points::{StartingPoint, starting_points};
 pub use strategy::{AnyStrategy, MOST_REWARD, Strategy, StrategyKind, architecture_hash};

@@ -228,23 +228,26 @@ impl SearchBox {
         Architecture { layers: layers.collect() }
     }
 
-    /// A neighbour: `changes` draws of one setting of one layer, most of them to the next value up or down. It stays
-    /// in the box; where the network was outside, it is first brought in.
-    pub fn mutate(&self, architecture: &Architecture, changes: u32, random: &mut Random) -> Architecture {
-        let mut mutant = self.project(architecture);
-        for _ in 0..changes {
-            let index = random.below(u32::try_from(self.len()).unwrap_or(u32::MAX)) as usize;
-            let setting = Setting::ALL[random.below(SETTINGS as u32) as usize];
-            let (own, layer) = (self.layers[index].values(setting), &mut mutant.layers[index]);
-            let mut values = values_of(layer);
-            let at = own.iter().position(|&v| v == values[setting as usize]).unwrap_or(0);
-            values[setting as usize] = step(own, at, random);
-            let changed = layer_of(values);
-            if changed.act.total_bits() > 0 && changed.weight.total_bits() > 0 {
-                *layer = changed;
-            }
+    /// What a setting of a layer may be, never empty.
+    pub fn values(&self, layer: usize, setting: Setting) -> &[u16] {
+        self.layers[layer].values(setting)
+    }
+
+    /// The network of these values, layer by layer in the order of [`Setting::ALL`]. It may have formats of 0 bits.
+    pub(super) fn of_values(&self, values: &[u16]) -> Architecture {
+        let (layers, _) = values.as_chunks::<SETTINGS>();
+        Architecture { layers: layers.iter().map(|values| layer_of(*values)).collect() }
+    }
+
+    /// Gives a setting of a layer another value, unless a format would lose its last bit.
+    pub(super) fn set(&self, architecture: &mut Architecture, layer: usize, setting: Setting, value: u16) {
+        let layer = &mut architecture.layers[layer];
+        let mut values = values_of(layer);
+        values[setting as usize] = value;
+        let changed = layer_of(values);
+        if changed.act.total_bits() > 0 && changed.weight.total_bits() > 0 {
+            *layer = changed;
         }
-        mutant
     }
 
     /// The nearest network of the box: every value outside goes to the closest inside, the lower of two. Too few
@@ -272,16 +275,6 @@ impl SearchBox {
 
 fn pick(values: &[u16], random: &mut Random) -> u16 {
     values[random.below(u32::try_from(values.len()).unwrap_or(u32::MAX)) as usize]
-}
-
-/// Another value of a list: three times in four a neighbour of the present one, else any.
-fn step(values: &[u16], at: usize, random: &mut Random) -> u16 {
-    if random.below(4) == 0 {
-        return pick(values, random);
-    }
-    let up = random.below(2) == 1;
-    let next = if (up && at + 1 < values.len()) || at == 0 { at + 1 } else { at - 1 };
-    values[next.min(values.len() - 1)]
 }
 
 fn nearest(values: &[u16], wanted: u16) -> u16 {

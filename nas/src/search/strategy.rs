@@ -3,7 +3,7 @@
 use podl_consensus::workload::Architecture;
 use serde::{Deserialize, Serialize};
 
-use super::{HillClimb, RandomSearch, SearchBox};
+use super::{Evolution, HillClimb, RandomSearch, Reinforce, SearchBox};
 use crate::data::Random;
 
 /// The best reward. Rewards are accuracies in millionths.
@@ -12,12 +12,19 @@ pub const MOST_REWARD: u32 = 1_000_000;
 /// A search strategy. What it proposes follows from its seed and from what was reported, so that the same reports
 /// bring it to the same state; its serde form is that state.
 pub trait Strategy {
-    /// The next network to try. It may be infeasible or known already; then there is no report, or the known reward.
+    /// The next network to try. It may be infeasible or known already; then it is rejected, or reported with the known
+    /// reward.
     fn propose(&mut self) -> Architecture;
     /// Reward of a network, proposed by this strategy or found elsewhere.
     fn report(&mut self, architecture: &Architecture, reward: u32);
+    /// The network just proposed is infeasible. It was not evaluated.
+    fn reject(&mut self, _architecture: &Architecture) {}
     /// The best network reported, if any.
     fn best(&self) -> Option<(&Architecture, u32)>;
+    /// Proposals in a row that may be infeasible or known before the search gives up.
+    fn patience(&self) -> u32 {
+        100_000
+    }
 }
 
 /// Which strategy.
@@ -27,19 +34,35 @@ pub enum StrategyKind {
     /// Mutate the best so far.
     #[default]
     HillClimb,
+    /// Mutate the winners of tournaments in an ageing population.
+    Evolution,
+    /// The paper's recurrent controller.
+    Reinforce,
     /// Draw at random.
     Random,
+}
+
+impl StrategyKind {
+    /// All, in the order of the manual.
+    pub const ALL: [Self; 4] = [Self::HillClimb, Self::Evolution, Self::Random, Self::Reinforce];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::HillClimb => "hill-climb",
+            Self::Evolution => "evolution",
+            Self::Random => "random",
+            Self::Reinforce => "reinforce",
+        }
+    }
 }
 
 impl std::str::FromStr for StrategyKind {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "hill-climb" => Ok(Self::HillClimb),
-            "random" => Ok(Self::Random),
-            _ => Err(format!("unknown strategy {name:?}: expected hill-climb or random")),
-        }
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| format!("unknown strategy {name:?}: expected {}", Self::ALL.map(Self::name).join(", ")))
     }
 }
 
@@ -49,6 +72,10 @@ impl std::str::FromStr for StrategyKind {
 pub enum AnyStrategy {
     /// See [`HillClimb`].
     HillClimb(HillClimb),
+    /// See [`Evolution`].
+    Evolution(Evolution),
+    /// See [`Reinforce`].
+    Reinforce(Reinforce),
     /// See [`RandomSearch`].
     Random(RandomSearch),
 }
@@ -58,6 +85,8 @@ impl AnyStrategy {
     pub fn new(kind: StrategyKind, search_box: SearchBox, seed: [u8; 32], starts: Vec<Architecture>) -> Self {
         match kind {
             StrategyKind::HillClimb => Self::HillClimb(HillClimb::new(search_box, seed, starts)),
+            StrategyKind::Evolution => Self::Evolution(Evolution::new(search_box, seed, starts)),
+            StrategyKind::Reinforce => Self::Reinforce(Reinforce::new(search_box, seed, starts)),
             StrategyKind::Random => Self::Random(RandomSearch::new(search_box, seed, starts)),
         }
     }
@@ -65,6 +94,8 @@ impl AnyStrategy {
     fn inner(&self) -> &dyn Strategy {
         match self {
             Self::HillClimb(strategy) => strategy,
+            Self::Evolution(strategy) => strategy,
+            Self::Reinforce(strategy) => strategy,
             Self::Random(strategy) => strategy,
         }
     }
@@ -72,6 +103,8 @@ impl AnyStrategy {
     fn inner_mut(&mut self) -> &mut dyn Strategy {
         match self {
             Self::HillClimb(strategy) => strategy,
+            Self::Evolution(strategy) => strategy,
+            Self::Reinforce(strategy) => strategy,
             Self::Random(strategy) => strategy,
         }
     }
@@ -86,8 +119,16 @@ impl Strategy for AnyStrategy {
         self.inner_mut().report(architecture, reward);
     }
 
+    fn reject(&mut self, architecture: &Architecture) {
+        self.inner_mut().reject(architecture);
+    }
+
     fn best(&self) -> Option<(&Architecture, u32)> {
         self.inner().best()
+    }
+
+    fn patience(&self) -> u32 {
+        self.inner().patience()
     }
 }
 

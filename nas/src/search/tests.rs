@@ -59,7 +59,7 @@ fn hill_climbing_beats_random_search_here() {
 
 #[test]
 fn a_search_follows_its_seed_and_visits_nothing_twice() {
-    for kind in [StrategyKind::HillClimb, StrategyKind::Random] {
+    for kind in StrategyKind::ALL {
         let visit = |seed| run(&mut Search::open(config(kind, seed), filter(), None).unwrap(), 150);
         let visited = visit(1);
         assert_eq!(visited, visit(1));
@@ -74,17 +74,72 @@ fn a_search_follows_its_seed_and_visits_nothing_twice() {
 
 #[test]
 fn the_state_survives_serialisation() {
-    let mut strategy = AnyStrategy::new(StrategyKind::HillClimb, space_box(), [3; 32], Vec::new());
-    for _ in 0..20 {
-        let architecture = strategy.propose();
-        strategy.report(&architecture, reward(&architecture));
+    for kind in StrategyKind::ALL {
+        let mut strategy = AnyStrategy::new(kind, space_box(), [3; 32], Vec::new());
+        for _ in 0..27 {
+            let architecture = strategy.propose();
+            strategy.report(&architecture, reward(&architecture));
+        }
+        let json = serde_json::to_string(&strategy).unwrap();
+        let mut copy: AnyStrategy = serde_json::from_str(&json).unwrap();
+        assert_eq!(copy, strategy);
+        for _ in 0..20 {
+            assert_eq!(copy.propose(), strategy.propose());
+        }
+        assert_eq!(kind.name().parse(), Ok(kind));
     }
-    let json = serde_json::to_string(&strategy).unwrap();
-    let mut copy: AnyStrategy = serde_json::from_str(&json).unwrap();
-    assert_eq!(copy, strategy);
-    for _ in 0..20 {
-        assert_eq!(copy.propose(), strategy.propose());
+}
+
+#[test]
+fn a_journal_cut_anywhere_goes_on_the_same() {
+    for kind in StrategyKind::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("search.jsonl");
+        let whole = run(&mut Search::open(config(kind, 8), filter(), Some(&path)).unwrap(), 35);
+        let text = std::fs::read_to_string(&path).unwrap();
+        for kept in [0, text.len() / 3, text.len() / 2, text.len() - 1] {
+            std::fs::write(&path, &text[..kept]).unwrap();
+            let mut search = Search::open(config(kind, 8), filter(), Some(&path)).unwrap();
+            let from = usize::try_from(search.episodes()).unwrap();
+            assert!(from < 35);
+            assert_eq!(run(&mut search, 35), whole[from..]);
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
     }
+}
+
+#[test]
+fn starting_points_come_first_whatever_the_strategy() {
+    let starts: Vec<_> = starting_points(&space_box()).into_iter().map(|point| point.architecture).collect();
+    for kind in StrategyKind::ALL {
+        let mut strategy = AnyStrategy::new(kind, space_box(), [3; 32], starts.clone());
+        assert!(starts.iter().all(|start| strategy.propose() == *start), "{}", kind.name());
+    }
+}
+
+#[test]
+fn wide_steps_move_one_setting_of_all_layers_the_same_way() {
+    let search_box = space_box();
+    let mut random = crate::data::Random::new("test", &[6; 32], 0);
+    let mut moved = 0;
+    for _ in 0..300 {
+        let network = search_box.sample(&mut random);
+        let shifted = search_box.shift(&network, &mut random);
+        assert!(search_box.contains(&shifted));
+        let differ = |setting: &Setting| {
+            network.layers.iter().zip(&shifted.layers).any(|(a, b)| setting.get(a) != setting.get(b))
+        };
+        let changed: Vec<Setting> = Setting::ALL.into_iter().filter(differ).collect();
+        assert!(changed.len() <= 1);
+        for setting in changed {
+            moved += 1;
+            let signs = network.layers.iter().zip(&shifted.layers).map(|(a, b)| setting.get(b).cmp(&setting.get(a)));
+            let mut signs: Vec<_> = signs.filter(|sign| sign.is_ne()).collect();
+            signs.dedup();
+            assert_eq!(signs.len(), 1);
+        }
+    }
+    assert!(moved > 200, "{moved}");
 }
 
 /// Runs with a journal that is reopened after every few episodes, cut off at a chosen byte like by a crash.
@@ -110,7 +165,7 @@ fn run_with_kills(path: &Path, episodes: u64, kind: StrategyKind) -> Vec<Archite
 
 #[test]
 fn a_killed_search_goes_on_where_it_was() {
-    for kind in [StrategyKind::HillClimb, StrategyKind::Random] {
+    for kind in StrategyKind::ALL {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("search.jsonl");
         let killed = run_with_kills(&path, 60, kind);
@@ -161,7 +216,7 @@ fn a_box_of_one_network_is_soon_exhausted() {
         *list = vec![2];
     }
     let search_box = SearchBox::from_space(&space).unwrap();
-    for strategy in [StrategyKind::HillClimb, StrategyKind::Random] {
+    for strategy in StrategyKind::ALL {
         let config = SearchConfig { strategy, search_box: search_box.clone(), seed: [1; 32], starts: Vec::new() };
         let mut search = Search::open(config, Box::new(|_| true), None).unwrap();
         run(&mut search, 1);

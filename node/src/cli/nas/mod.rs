@@ -3,6 +3,7 @@
 mod cost;
 mod explain;
 mod search;
+mod study;
 mod train;
 
 use std::io::Write;
@@ -31,6 +32,9 @@ pub(super) enum NasCommand {
         after_help = "Example: podl nas search --dataset builtin --space S2 --episodes 50 --epochs 2 --out search-1 --json"
     )]
     Search(Box<search::SearchArgs>),
+    /// Compare search strategies over recorded evaluations, without training anything.
+    #[command(after_help = "Example: podl nas study --records episodes.csv --seeds 10 --json")]
+    Study(study::StudyArgs),
 }
 
 pub(super) fn run(command: NasCommand, out: &Out) -> anyhow::Result<()> {
@@ -38,6 +42,7 @@ pub(super) fn run(command: NasCommand, out: &Out) -> anyhow::Result<()> {
         NasCommand::Cost(args) => cost::run(&args, out),
         NasCommand::Train(args) => train::run(&args, out),
         NasCommand::Search(args) => search::run(&args, out),
+        NasCommand::Study(args) => study::run(&args, out),
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct SearchArgs {
     dataset: DatasetSpec,
     #[command(flatten)]
     space: SpaceArgs,
-    /// hill-climb or random.
+    /// hill-climb, evolution, random or reinforce.
     #[arg(long, default_value = "hill-climb")]
     strategy: StrategyKind,
     /// Networks to train, those of a search that goes on included.
