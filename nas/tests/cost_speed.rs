@@ -1,10 +1,20 @@
 //! The cost model stays quick: on the widest networks that caps allow, since every full node runs it on strangers'
 //! models, and line by line, since people and searches ask it about thousands.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use podl_consensus::workload::{Architecture, Bounds, ConvLayer, FixedPoint, InputShape};
 use podl_nas::cost::{self, CostModel, Estimator, answer_line};
+
+/// The least time of several runs: a busy machine interrupts some, but hardly all.
+fn least_time<T>(runs: usize, run: impl Fn() -> T) -> Duration {
+    let time = |_| {
+        let start = Instant::now();
+        std::hint::black_box(run());
+        start.elapsed()
+    };
+    (0..runs).map(time).min().unwrap()
+}
 
 /// A small linear congruential generator: the test only needs variety.
 struct Draw(u64);
@@ -35,15 +45,15 @@ fn widest(draw: &mut Draw) -> Architecture {
 #[test]
 fn widest_networks_take_milliseconds() {
     let mut draw = Draw(7);
-    let mut slowest = std::time::Duration::ZERO;
+    let mut slowest = Duration::ZERO;
     let mut feasible = 0;
     for _ in 0..200 {
         let architecture = widest(&mut draw);
         let bounds = Bounds { lut: 1 << (12 + draw.below(28)), throughput: 1 + draw.below(50) };
         let input = InputShape { channels: 4, height: 64, width: 64 };
-        let start = Instant::now();
-        let cost = cost::evaluate(CostModel::Corrected, &architecture, input, bounds).unwrap();
-        slowest = slowest.max(start.elapsed());
+        let evaluate = || cost::evaluate(CostModel::Corrected, &architecture, input, bounds).unwrap();
+        let cost = evaluate();
+        slowest = slowest.max(least_time(5, evaluate));
         if let Some(cost) = cost {
             feasible += 1;
             assert!(cost.lut <= bounds.lut && cost.is_faster_than(bounds.throughput));
@@ -80,13 +90,14 @@ fn lines_by_the_thousand() {
     let models = [Estimator::Mapping(CostModel::Naqs), Estimator::Mapping(CostModel::Corrected), Estimator::Finn];
     for estimator in models {
         for bounds in [Bounds { lut: 100_000, throughput: 1_000 }, Bounds { lut: 10_000, throughput: 1_000 }] {
-            let start = Instant::now();
-            let answers = lines.iter().enumerate().map(|(index, line)| answer_line(estimator, bounds, index + 1, line));
-            let feasible = answers.filter(|answer| answer.as_ref().unwrap().feasible).count();
-            let rate = lines.len() as f64 / start.elapsed().as_secs_f64();
+            let answer = |line: &String| answer_line(estimator, bounds, 1, line).unwrap().feasible;
+            let feasible = lines.iter().filter(|line| answer(line)).count();
+            // Short batches, so that some are never interrupted: the rate of a core of its own.
+            let batches = lines.chunks(100).map(|batch| least_time(3, || batch.iter().filter(|l| answer(l)).count()));
+            let rate = lines.len() as f64 / batches.sum::<Duration>().as_secs_f64();
             eprintln!("{estimator:?} at {} LUT: {rate:.0} lines a second, {feasible} feasible", bounds.lut);
             assert!(feasible > 500 && feasible < lines.len(), "{feasible}: the sample does not tell");
-            // Ten thousand are promised on a core of its own; a busy machine must not fail the test.
+            // Ten thousand are promised; slower processors than those seen must not fail the test.
             assert!(rate > 1_000.0, "{estimator:?}: {rate:.0} lines a second");
         }
     }
