@@ -108,7 +108,10 @@ fn wrong_command_lines_are_one_line_and_status_2() {
         (vec!["dataset", "inspect", "mnist"], "unknown data set"),
         (vec!["dataset", "fetch", "imagenet"], "cifar10, mnist, fashion-mnist"),
         (vec!["nas", "train", "a.json", "--epochs", "0"], "--epochs"),
-        (vec!["nas", "search", "--out", "d", "--strategy", "luck"], "hill-climb, evolution, random, reinforce"),
+        (
+            vec!["nas", "search", "--out", "d", "--strategy", "luck"],
+            "predictor, hill-climb, evolution, random, reinforce",
+        ),
     ] {
         let output = podl(&args);
         let line = error_of(&output);

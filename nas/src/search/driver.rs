@@ -1,4 +1,4 @@
-//! The loop around a strategy: filter, cache, journal.
+//! The loop around a strategy: filter, cache, rungs, journal.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,8 +6,9 @@ use std::path::Path;
 use podl_consensus::workload::Architecture;
 
 use super::journal::{Entry, Header, Journal, JournalError, VERSION};
-use super::strategy::{AnyStrategy, Strategy, StrategyKind, architecture_hash};
-use super::{BoxError, SearchBox};
+use super::rungs::Ladder;
+use super::strategy::{AnyStrategy, Strategy, StrategyKind, architecture_hash, keep_best};
+use super::{BoxError, Rungs, SearchBox};
 
 /// What determines a search.
 #[derive(Clone, Debug)]
@@ -20,6 +21,10 @@ pub struct SearchConfig {
     pub seed: [u8; 32],
     /// Networks to try first.
     pub starts: Vec<Architecture>,
+    /// Epochs after which networks are compared; only a third of each rung is trained on.
+    pub rungs: Rungs,
+    /// Networks that do no better are never trained on (see [`chance_reward`](super::chance_reward)).
+    pub chance: u32,
 }
 
 /// Why a search cannot go on.
@@ -47,16 +52,33 @@ pub enum SearchError {
 /// Whether a network is worth training at all: within the bounds, small enough for the time left.
 pub type Filter = Box<dyn Fn(&Architecture) -> bool + Send>;
 
+/// What to train next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Number of the network, from 0.
+    pub episode: u64,
+    /// The network.
+    pub architecture: Architecture,
+    /// The rung to reach; 0 for a new network, which starts from its seed.
+    pub rung: usize,
+    /// Epochs that it will then have had in all.
+    pub epochs: u32,
+}
+
 /// A search in progress.
 pub struct Search {
     strategy: AnyStrategy,
     feasible: Filter,
-    /// Rewards by architecture hash.
+    rungs: Rungs,
+    ladder: Ladder,
+    /// Networks by episode.
+    networks: Vec<Architecture>,
+    /// Rewards by architecture hash: those of the first rung, which can be compared with each other.
     known: BTreeMap<[u8; 32], u32>,
+    best: Option<(Architecture, u32)>,
     journal: Option<Journal>,
-    episodes: u64,
-    asked: Option<Architecture>,
-    /// Shared results that came while a network was under evaluation; the strategy hears of them after its result.
+    asked: Option<Job>,
+    /// Shared results that came while a new network was under evaluation; the strategy hears of them after its result.
     deferred: Vec<(Architecture, u32)>,
 }
 
@@ -66,12 +88,23 @@ impl Search {
     /// `feasible` must be a pure function of the network, since a resumed search asks it again.
     ///
     /// # Errors
-    /// [`SearchError::Journal`] when the journal is damaged or of another search.
+    /// [`SearchError::Journal`] when the journal is damaged, of another search, or in use.
     pub fn open(config: SearchConfig, feasible: Filter, journal: Option<&Path>) -> Result<Self, SearchError> {
-        let strategy = AnyStrategy::new(config.strategy, config.search_box, config.seed, config.starts);
-        let header = Header { journal: VERSION, start: strategy.clone() };
-        let (known, episodes, asked, deferred) = (BTreeMap::new(), 0, None, Vec::new());
-        let mut search = Self { strategy, feasible, known, journal: None, episodes, asked, deferred };
+        let SearchConfig { strategy, search_box, seed, starts, rungs, chance } = config;
+        let strategy = AnyStrategy::new(strategy, search_box, seed, starts);
+        let header = Header { journal: VERSION, start: strategy.clone(), rungs: rungs.clone(), chance };
+        let mut search = Self {
+            strategy,
+            feasible,
+            ladder: Ladder::new(rungs.epochs().len(), chance),
+            rungs,
+            networks: Vec::new(),
+            known: BTreeMap::new(),
+            best: None,
+            journal: None,
+            asked: None,
+            deferred: Vec::new(),
+        };
         if let Some(path) = journal {
             let (journal, entries) = Journal::open(path, &header)?;
             for (index, entry) in entries.into_iter().enumerate() {
@@ -87,15 +120,20 @@ impl Search {
     fn replay(&mut self, entry: Entry) -> Result<(), String> {
         match entry {
             Entry::Episode { episode, architecture, reward, .. } => {
-                let proposed = self.next().map_err(|error| error.to_string())?;
-                if proposed != architecture || episode != self.episodes {
+                let job = self.propose().map_err(|error| error.to_string())?;
+                if job.architecture != architecture || job.episode != episode {
                     return Err("this episode does not follow from the ones before".into());
                 }
-                self.finish_episode(&architecture, reward);
+                self.finish(&job, reward);
             }
+            // Any rung that is a network's next: whether it was its turn depends on how many episodes were wanted.
+            Entry::Rung { episode, rung, reward, .. } => match self.job(episode, rung) {
+                Some(job) if self.ladder.reach(episode, rung, reward) => self.learn_rung(&job, reward),
+                _ => return Err(format!("episode {episode} cannot have reached rung {rung} here")),
+            },
             Entry::Shared { architecture, reward, meanwhile } => {
                 if meanwhile {
-                    self.next().map_err(|error| error.to_string())?;
+                    self.propose().map_err(|error| error.to_string())?;
                 }
                 self.take_shared(&architecture, reward);
             }
@@ -103,13 +141,39 @@ impl Search {
         Ok(())
     }
 
-    /// The next network to evaluate: feasible and never evaluated before. Asking again before the result gives the
-    /// same network.
+    /// What to train next: a network that is worth more epochs, or else a new one, feasible and never evaluated
+    /// before. Asking again before the result gives the same.
     ///
     /// # Errors
     /// [`SearchError::Exhausted`].
     #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Architecture, SearchError> {
+    pub fn next(&mut self) -> Result<Job, SearchError> {
+        match self.promotion(false) {
+            Some(job) => Ok(job),
+            None => self.propose(),
+        }
+    }
+
+    /// What is left to train when no new networks are wanted: rungs that are still due, the last one for the best
+    /// network at least. `None` when the search is finished.
+    pub fn next_to_the_end(&mut self) -> Option<Job> {
+        self.promotion(true)
+    }
+
+    fn promotion(&mut self, to_the_end: bool) -> Option<Job> {
+        if self.asked.is_none() {
+            self.asked = self.ladder.promotable(to_the_end).and_then(|(episode, rung)| self.job(episode, rung));
+        }
+        self.asked.clone()
+    }
+
+    fn job(&self, episode: u64, rung: usize) -> Option<Job> {
+        let architecture = self.networks.get(usize::try_from(episode).ok()?)?.clone();
+        Some(Job { episode, architecture, rung, epochs: *self.rungs.epochs().get(rung)? })
+    }
+
+    /// A new network.
+    fn propose(&mut self) -> Result<Job, SearchError> {
         if let Some(asked) = &self.asked {
             return Ok(asked.clone());
         }
@@ -119,8 +183,10 @@ impl Search {
             if let Some(&reward) = self.known.get(&architecture_hash(&proposal)) {
                 self.strategy.report(&proposal, reward);
             } else if (self.feasible)(&proposal) {
-                self.asked = Some(proposal.clone());
-                return Ok(proposal);
+                let (episode, epochs) = (self.episodes(), self.rungs.epochs()[0]);
+                let job = Job { episode, architecture: proposal, rung: 0, epochs };
+                self.asked = Some(job.clone());
+                return Ok(job);
             } else {
                 self.strategy.reject(&proposal);
             }
@@ -128,35 +194,41 @@ impl Search {
         Err(SearchError::Exhausted { tries })
     }
 
-    /// Result of the network that [`Search::next`] gave; on disk before the strategy learns it. Returns the episode's
-    /// number.
+    /// Result of the job that was asked for; on disk before the strategy learns it.
     ///
     /// # Errors
     /// [`SearchError::NotAsked`], [`SearchError::Journal`] (nothing is learnt then).
-    pub fn record(
-        &mut self,
-        architecture: &Architecture,
-        reward: u32,
-        note: serde_json::Value,
-    ) -> Result<u64, SearchError> {
-        if self.asked.as_ref() != Some(architecture) {
+    pub fn record(&mut self, job: &Job, reward: u32, note: serde_json::Value) -> Result<(), SearchError> {
+        if self.asked.as_ref() != Some(job) {
             return Err(SearchError::NotAsked);
         }
-        let episode = self.episodes;
+        let Job { episode, ref architecture, rung, .. } = *job;
         if let Some(journal) = &mut self.journal {
-            journal.append(&Entry::Episode { episode, architecture: architecture.clone(), reward, note })?;
+            journal.append(&match rung {
+                0 => Entry::Episode { episode, architecture: architecture.clone(), reward, note },
+                _ => Entry::Rung { episode, rung, reward, note },
+            })?;
         }
-        self.finish_episode(architecture, reward);
-        Ok(episode)
+        self.finish(job, reward);
+        Ok(())
     }
 
-    fn finish_episode(&mut self, architecture: &Architecture, reward: u32) {
-        self.learn(architecture, reward);
+    fn finish(&mut self, job: &Job, reward: u32) {
         self.asked = None;
-        self.episodes += 1;
+        self.ladder.reach(job.episode, job.rung, reward);
+        if job.rung > 0 {
+            return self.learn_rung(job, reward);
+        }
+        self.networks.push(job.architecture.clone());
+        self.learn(&job.architecture, reward);
         for (architecture, reward) in std::mem::take(&mut self.deferred) {
             self.learn(&architecture, reward);
         }
+    }
+
+    fn learn_rung(&mut self, job: &Job, reward: u32) {
+        keep_best(&mut self.best, &job.architecture, reward);
+        self.strategy.promoted(&job.architecture, job.rung, reward);
     }
 
     /// A result found elsewhere, for example a pool's confirmed best. A network that is known already changes nothing.
@@ -167,7 +239,7 @@ impl Search {
         if self.known.contains_key(&architecture_hash(architecture)) {
             return Ok(());
         }
-        let meanwhile = self.asked.is_some();
+        let meanwhile = self.is_new_network_out();
         if let Some(journal) = &mut self.journal {
             journal.append(&Entry::Shared { architecture: architecture.clone(), reward, meanwhile })?;
         }
@@ -175,8 +247,12 @@ impl Search {
         Ok(())
     }
 
+    fn is_new_network_out(&self) -> bool {
+        self.asked.as_ref().is_some_and(|job| job.rung == 0)
+    }
+
     fn take_shared(&mut self, architecture: &Architecture, reward: u32) {
-        if self.asked.is_some() {
+        if self.is_new_network_out() {
             self.known.insert(architecture_hash(architecture), reward);
             self.deferred.push((architecture.clone(), reward));
         } else {
@@ -186,22 +262,23 @@ impl Search {
 
     fn learn(&mut self, architecture: &Architecture, reward: u32) {
         self.known.insert(architecture_hash(architecture), reward);
+        keep_best(&mut self.best, architecture, reward);
         self.strategy.report(architecture, reward);
     }
 
-    /// Results recorded so far, those of a resumed journal included.
+    /// New networks evaluated so far, those of a resumed journal included.
     pub fn episodes(&self) -> u64 {
-        self.episodes
+        self.networks.len() as u64
     }
 
-    /// Reward of a network that was evaluated or shared.
+    /// Reward of a network that was evaluated (on the first rung) or shared.
     pub fn known(&self, architecture: &Architecture) -> Option<u32> {
         self.known.get(&architecture_hash(architecture)).copied()
     }
 
-    /// The best network so far.
+    /// The best network so far, on whatever rung it earned that reward.
     pub fn best(&self) -> Option<(&Architecture, u32)> {
-        self.strategy.best()
+        self.best.as_ref().map(|(architecture, reward)| (architecture, *reward))
     }
 
     /// The strategy with its state, for checkpoints.

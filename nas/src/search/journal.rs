@@ -1,16 +1,16 @@
 //! The journal of a search: one JSON object a line, synced line by line.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use podl_consensus::workload::Architecture;
 use serde::{Deserialize, Serialize};
 
-use super::AnyStrategy;
+use super::{AnyStrategy, Rungs};
 
 /// Version of the journal's form and of the strategies that it replays.
-pub(super) const VERSION: u16 = 2;
+pub(super) const VERSION: u16 = 3;
 
 /// First line: which search this is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,13 +19,17 @@ pub struct Header {
     pub journal: u16,
     /// The strategy before its first proposal, its seed and box included.
     pub start: AnyStrategy,
+    /// Epochs of each rung.
+    pub rungs: Rungs,
+    /// Networks that do no better are never promoted.
+    pub chance: u32,
 }
 
 /// A line after the first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Entry {
-    /// A network that the strategy proposed and its reward.
+    /// A network that the strategy proposed and its reward on the first rung.
     Episode {
         /// Number, from 0.
         episode: u64,
@@ -34,6 +38,17 @@ pub enum Entry {
         /// Its reward in millionths.
         reward: u32,
         /// What else the caller wants kept (seconds, accuracy, model root).
+        note: serde_json::Value,
+    },
+    /// A network of an earlier episode was trained further.
+    Rung {
+        /// Its episode.
+        episode: u64,
+        /// The rung it reached, at least 1.
+        rung: usize,
+        /// Its reward there, in millionths.
+        reward: u32,
+        /// What else the caller wants kept.
         note: serde_json::Value,
     },
     /// A network found elsewhere.
@@ -59,6 +74,12 @@ pub enum JournalError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// Another search has the file open.
+    #[error("another search is running on the journal {path}; wait for it, or choose another folder")]
+    Running {
+        /// The file.
+        path: PathBuf,
     },
     /// A whole line that is not of the expected form.
     #[error("search journal {path}, line {line}: {reason}")]
@@ -92,32 +113,29 @@ impl Journal {
         let io = |action| move |source| JournalError::Io { action, path: path.into(), source };
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io("open"))?;
+        match file.try_lock() {
+            Ok(()) => (),
+            Err(TryLockError::WouldBlock) => return Err(JournalError::Running { path: path.into() }),
+            Err(TryLockError::Error(source)) => return Err(io("lock")(source)),
+        }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io("read"))?;
-        let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
+        let whole = whole_lines(&bytes);
         file.set_len(whole as u64).map_err(io("cut"))?;
         file.seek(SeekFrom::End(0)).map_err(io("read"))?;
         let mut journal = Self { file, path: path.into() };
-        let mut lines = bytes[..whole].split(|&b| b == b'\n').filter(|line| !line.is_empty()).enumerate();
-        match lines.next() {
-            None => {
-                journal.append(header)?;
-                // The file's name must survive a power cut as well.
-                let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                File::open(folder).and_then(|f| f.sync_all()).map_err(io("sync"))?;
-            }
-            Some((index, line)) => {
-                if journal.parse::<Header>(index, line)? != *header {
-                    return Err(JournalError::OtherSearch { path: path.into() });
-                }
-            }
+        if whole == 0 {
+            journal.append(header)?;
+            // The file's name must survive a power cut as well.
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(folder).and_then(|f| f.sync_all()).map_err(io("sync"))?;
+            return Ok((journal, Vec::new()));
         }
-        let entries = lines.map(|(index, line)| journal.parse(index, line)).collect::<Result<_, _>>()?;
+        let (theirs, entries) = parse_all(path, &bytes[..whole])?;
+        if theirs != *header {
+            return Err(JournalError::OtherSearch { path: path.into() });
+        }
         Ok((journal, entries))
-    }
-
-    fn parse<T: for<'de> Deserialize<'de>>(&self, index: usize, line: &[u8]) -> Result<T, JournalError> {
-        serde_json::from_slice(line).map_err(|error| self.bad_line(index + 1, error.to_string()))
     }
 
     pub(super) fn bad_line(&self, line: usize, reason: String) -> JournalError {
@@ -131,4 +149,29 @@ impl Journal {
         line.push(b'\n');
         self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(io)
     }
+}
+
+/// Reads a journal that another process may be writing.
+pub(super) fn read(path: &Path) -> Result<(Header, Vec<Entry>), JournalError> {
+    let io = |source| JournalError::Io { action: "read", path: path.into(), source };
+    let bytes = std::fs::read(path).map_err(io)?;
+    parse_all(path, &bytes[..whole_lines(&bytes)])
+}
+
+/// Bytes up to the end of the last whole line.
+fn whole_lines(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1)
+}
+
+fn parse_all(path: &Path, bytes: &[u8]) -> Result<(Header, Vec<Entry>), JournalError> {
+    let mut lines = bytes.split(|&b| b == b'\n').filter(|line| !line.is_empty()).enumerate();
+    let (_, header) = lines.next().unwrap_or((0, b""));
+    let header = parse(path, 0, header)?;
+    Ok((header, lines.map(|(index, line)| parse(path, index, line)).collect::<Result<_, _>>()?))
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(path: &Path, index: usize, line: &[u8]) -> Result<T, JournalError> {
+    let bad =
+        |error: serde_json::Error| JournalError::Line { path: path.into(), line: index + 1, reason: error.to_string() };
+    serde_json::from_slice(line).map_err(bad)
 }

@@ -7,23 +7,31 @@
 mod controller;
 mod driver;
 mod evolution;
+pub(crate) mod features;
+mod gaussian_process;
 mod hill_climb;
+mod history;
 mod journal;
 mod moves;
+mod predictor;
 mod random_search;
 mod reinforce;
+mod rungs;
 mod search_box;
 mod starting_points;
 mod strategy;
 #[cfg(test)]
 mod tests;
 
-pub use driver::{Filter, Search, SearchConfig, SearchError};
+pub use driver::{Filter, Job, Search, SearchConfig, SearchError};
 pub use evolution::Evolution;
 pub use hill_climb::HillClimb;
+pub use history::{HistoryEpisode, history};
 pub use journal::{Entry, Header, JournalError};
+pub use predictor::Predictor;
 pub use random_search::RandomSearch;
 pub use reinforce::Reinforce;
+pub use rungs::{Rungs, chance_reward};
 pub use search_box::{BoxError, LayerBox, SETTINGS, SearchBox, Setting};
 pub use starting_points::{StartingPoint, starting_points};
 pub use strategy::{AnyStrategy, MOST_REWARD, Strategy, StrategyKind, architecture_hash};

@@ -36,6 +36,17 @@ impl SearchBox {
     }
 }
 
+impl SearchBox {
+    /// One step of a search: so many times in ten a wide one, else mostly one change, sometimes two or three at once.
+    pub fn step(&self, architecture: &Architecture, wide_of_ten: u32, random: &mut Random) -> Architecture {
+        if random.below(10) < wide_of_ten {
+            return self.shift(architecture, random);
+        }
+        let changes = 1 + u32::from(random.below(2) == 0) + u32::from(random.below(4) == 0);
+        self.mutate(architecture, changes, random)
+    }
+}
+
 fn any_setting(random: &mut Random) -> Setting {
     Setting::ALL[random.below(SETTINGS as u32) as usize]
 }

@@ -3,7 +3,7 @@
 use podl_consensus::workload::Architecture;
 use serde::{Deserialize, Serialize};
 
-use super::{Evolution, HillClimb, RandomSearch, Reinforce, SearchBox};
+use super::{Evolution, HillClimb, Predictor, RandomSearch, Reinforce, SearchBox};
 use crate::data::Random;
 
 /// The best reward. Rewards are accuracies in millionths.
@@ -17,6 +17,9 @@ pub trait Strategy {
     fn propose(&mut self) -> Architecture;
     /// Reward of a network, proposed by this strategy or found elsewhere.
     fn report(&mut self, architecture: &Architecture, reward: u32);
+    /// A network that was reported got a further rung of training. Rewards of different rungs cannot be compared with
+    /// each other.
+    fn promoted(&mut self, _architecture: &Architecture, _rung: usize, _reward: u32) {}
     /// The network just proposed is infeasible. It was not evaluated.
     fn reject(&mut self, _architecture: &Architecture) {}
     /// The best network reported, if any.
@@ -32,10 +35,12 @@ pub trait Strategy {
 #[serde(rename_all = "kebab-case")]
 pub enum StrategyKind {
     /// Mutate the best so far.
-    #[default]
     HillClimb,
     /// Mutate the winners of tournaments in an ageing population.
     Evolution,
+    /// Let a Gaussian process over the rewards choose among mutants.
+    #[default]
+    Predictor,
     /// The paper's recurrent controller.
     Reinforce,
     /// Draw at random.
@@ -44,13 +49,14 @@ pub enum StrategyKind {
 
 impl StrategyKind {
     /// All, in the order of the manual.
-    pub const ALL: [Self; 4] = [Self::HillClimb, Self::Evolution, Self::Random, Self::Reinforce];
+    pub const ALL: [Self; 5] = [Self::Predictor, Self::HillClimb, Self::Evolution, Self::Random, Self::Reinforce];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::HillClimb => "hill-climb",
             Self::Evolution => "evolution",
+            Self::Predictor => "predictor",
             Self::Random => "random",
             Self::Reinforce => "reinforce",
         }
@@ -74,6 +80,8 @@ pub enum AnyStrategy {
     HillClimb(HillClimb),
     /// See [`Evolution`].
     Evolution(Evolution),
+    /// See [`Predictor`].
+    Predictor(Predictor),
     /// See [`Reinforce`].
     Reinforce(Reinforce),
     /// See [`RandomSearch`].
@@ -86,6 +94,7 @@ impl AnyStrategy {
         match kind {
             StrategyKind::HillClimb => Self::HillClimb(HillClimb::new(search_box, seed, starts)),
             StrategyKind::Evolution => Self::Evolution(Evolution::new(search_box, seed, starts)),
+            StrategyKind::Predictor => Self::Predictor(Predictor::new(search_box, seed, starts)),
             StrategyKind::Reinforce => Self::Reinforce(Reinforce::new(search_box, seed, starts)),
             StrategyKind::Random => Self::Random(RandomSearch::new(search_box, seed, starts)),
         }
@@ -95,6 +104,7 @@ impl AnyStrategy {
         match self {
             Self::HillClimb(strategy) => strategy,
             Self::Evolution(strategy) => strategy,
+            Self::Predictor(strategy) => strategy,
             Self::Reinforce(strategy) => strategy,
             Self::Random(strategy) => strategy,
         }
@@ -104,6 +114,7 @@ impl AnyStrategy {
         match self {
             Self::HillClimb(strategy) => strategy,
             Self::Evolution(strategy) => strategy,
+            Self::Predictor(strategy) => strategy,
             Self::Reinforce(strategy) => strategy,
             Self::Random(strategy) => strategy,
         }
@@ -117,6 +128,10 @@ impl Strategy for AnyStrategy {
 
     fn report(&mut self, architecture: &Architecture, reward: u32) {
         self.inner_mut().report(architecture, reward);
+    }
+
+    fn promoted(&mut self, architecture: &Architecture, rung: usize, reward: u32) {
+        self.inner_mut().promoted(architecture, rung, reward);
     }
 
     fn reject(&mut self, architecture: &Architecture) {

@@ -12,7 +12,8 @@ fn space_box() -> SearchBox {
 }
 
 fn config(strategy: StrategyKind, seed: u8) -> SearchConfig {
-    SearchConfig { strategy, search_box: space_box(), seed: [seed; 32], starts: Vec::new() }
+    let rungs = Rungs::one(1);
+    SearchConfig { strategy, search_box: space_box(), seed: [seed; 32], starts: Vec::new(), rungs, chance: 0 }
 }
 
 /// A smooth reward with its best at 36 filters, kernels of 3, stride 1 and 6 bits.
@@ -37,9 +38,9 @@ fn filter() -> Box<dyn Fn(&Architecture) -> bool + Send> {
 fn run(search: &mut Search, episodes: u64) -> Vec<Architecture> {
     let mut visited = Vec::new();
     while search.episodes() < episodes {
-        let architecture = search.next().unwrap();
-        search.record(&architecture, reward(&architecture), serde_json::json!({"seconds": 1})).unwrap();
-        visited.push(architecture);
+        let job = search.next().unwrap();
+        search.record(&job, reward(&job.architecture), serde_json::json!({"seconds": 1})).unwrap();
+        visited.push(job.architecture);
     }
     visited
 }
@@ -201,7 +202,7 @@ fn results_nobody_asked_for_are_refused() {
     let mut search = Search::open(config(StrategyKind::Random, 1), filter(), None).unwrap();
     let asked = search.next().unwrap();
     assert_eq!(search.next().unwrap(), asked);
-    let other = Architecture { layers: asked.layers[1..].to_vec() };
+    let other = Job { architecture: Architecture { layers: asked.architecture.layers[1..].to_vec() }, ..asked };
     assert!(matches!(search.record(&other, 1, serde_json::Value::Null), Err(SearchError::NotAsked)));
 }
 
@@ -217,7 +218,7 @@ fn a_box_of_one_network_is_soon_exhausted() {
     }
     let search_box = SearchBox::from_space(&space).unwrap();
     for strategy in StrategyKind::ALL {
-        let config = SearchConfig { strategy, search_box: search_box.clone(), seed: [1; 32], starts: Vec::new() };
+        let config = SearchConfig { search_box: search_box.clone(), ..config(strategy, 1) };
         let mut search = Search::open(config, Box::new(|_| true), None).unwrap();
         run(&mut search, 1);
         assert!(matches!(search.next(), Err(SearchError::Exhausted { .. })));
@@ -252,4 +253,93 @@ fn starting_points_lie_in_every_box() {
             assert!(space.contains(&search_box.mutate(&network, 3, &mut random)));
         }
     }
+}
+
+fn rung_config(kind: StrategyKind) -> SearchConfig {
+    SearchConfig { rungs: "1,3,10".parse().unwrap(), chance: 20_000, ..config(kind, 8) }
+}
+
+/// Runs to the end with early stopping; longer training does better, some networks more than others.
+fn run_rungs(search: &mut Search, episodes: u64) -> Vec<(u64, u32)> {
+    let mut trained = Vec::new();
+    loop {
+        let job = if search.episodes() < episodes {
+            search.next().unwrap()
+        } else {
+            let Some(job) = search.next_to_the_end() else { break };
+            job
+        };
+        let talent = u32::from(architecture_hash(&job.architecture)[0]);
+        let reward = reward(&job.architecture) / 2 + job.epochs * (10_000 + 50 * talent);
+        search.record(&job, reward, serde_json::Value::Null).unwrap();
+        trained.push((job.episode, job.epochs));
+    }
+    trained
+}
+
+#[test]
+fn early_stopping_trains_a_third_of_each_rung_and_ends_on_the_last() {
+    let mut search = Search::open(rung_config(StrategyKind::HillClimb), filter(), None).unwrap();
+    let trained = run_rungs(&mut search, 60);
+    let on = |epochs| trained.iter().filter(|job| job.1 == epochs).count();
+    assert_eq!(on(1), 60);
+    assert!((18..=28).contains(&on(3)) && (6..=10).contains(&on(10)), "{} {}", on(3), on(10));
+    for job in trained.iter().filter(|job| job.1 == 10) {
+        assert!(trained.contains(&(job.0, 3)) && trained.contains(&(job.0, 1)));
+    }
+    let mut once = trained.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), trained.len(), "nothing is trained twice");
+    // Even two networks end with one that had all epochs.
+    let config = SearchConfig { chance: 0, ..rung_config(StrategyKind::HillClimb) };
+    let mut short = Search::open(config, filter(), None).unwrap();
+    assert_eq!(run_rungs(&mut short, 2).last().unwrap().1, 10);
+}
+
+#[test]
+fn a_journal_with_rungs_cut_anywhere_goes_on_the_same() {
+    for kind in [StrategyKind::HillClimb, StrategyKind::Evolution, StrategyKind::Predictor] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("search.jsonl");
+        let whole = run_rungs(&mut Search::open(rung_config(kind), filter(), Some(&path)).unwrap(), 35);
+        let text = std::fs::read_to_string(&path).unwrap();
+        for kept in (0..12).map(|part| text.len() * part / 12).chain([text.len() - 1]) {
+            std::fs::write(&path, &text[..kept]).unwrap();
+            let before = text[..kept].matches('\n').count().saturating_sub(1);
+            let mut search = Search::open(rung_config(kind), filter(), Some(&path)).unwrap();
+            assert_eq!(run_rungs(&mut search, 35), whole[before..], "{}", kind.name());
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        let history = history(&path).unwrap();
+        assert_eq!(history.len(), 35);
+        for episode in &history {
+            let most = whole.iter().filter(|job| job.0 == episode.episode).map(|job| job.1).max();
+            assert_eq!(Some(episode.epochs), most);
+        }
+        let best = history.iter().map(|episode| episode.reward).max();
+        assert_eq!(best, Search::open(rung_config(kind), filter(), Some(&path)).unwrap().best().map(|best| best.1));
+    }
+}
+
+#[test]
+fn a_finished_search_can_be_taken_further() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("search.jsonl");
+    let config = || rung_config(StrategyKind::HillClimb);
+    run_rungs(&mut Search::open(config(), filter(), Some(&path)).unwrap(), 4);
+    let more = run_rungs(&mut Search::open(config(), filter(), Some(&path)).unwrap(), 12);
+    assert_eq!(more.iter().filter(|job| job.1 == 1).count(), 8);
+    assert_eq!(Search::open(config(), filter(), Some(&path)).unwrap().episodes(), 12);
+}
+
+#[test]
+fn one_journal_has_one_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("search.jsonl");
+    let open = || Search::open(config(StrategyKind::Random, 1), filter(), Some(&path));
+    let first = open().unwrap();
+    assert!(matches!(open(), Err(SearchError::Journal(JournalError::Running { .. }))));
+    drop(first);
+    assert!(open().is_ok());
 }

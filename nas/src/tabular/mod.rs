@@ -4,7 +4,6 @@
 //! the very strategies and driver of [`crate::search`] against it, thousands of times faster than training. How far
 //! the surrogate can be trusted on networks it has not seen is what [`cross_validate`] says.
 
-mod features;
 mod quality;
 mod record;
 mod study;

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::surrogate::{Surrogate, SurrogateError};
 use crate::cost::{CostModel, evaluate};
-use crate::search::{Filter, MOST_REWARD, Search, SearchBox, SearchConfig, SearchError, StrategyKind};
+use crate::search::{Filter, MOST_REWARD, Rungs, Search, SearchBox, SearchConfig, SearchError, StrategyKind};
 
 /// Evaluations after which the best is noted.
 pub const BUDGETS: [u64; 4] = [50, 100, 200, 400];
@@ -74,21 +74,23 @@ fn one_search(
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let (search_box, starts) = (setup.search_box.clone(), setup.starts.clone());
-    let config = SearchConfig { strategy: kind, search_box, seed: bytes, starts };
+    // The logged networks were trained to the end.
+    let rungs = Rungs::one(1);
+    let config = SearchConfig { strategy: kind, search_box, seed: bytes, starts, rungs, chance: 0 };
     let mut search = Search::open(config, within(setup.bounds), None)?;
     let mut best = [0.0; 4];
     for (at, &budget) in BUDGETS.iter().enumerate() {
         while search.episodes() < budget {
-            let architecture = match search.next() {
-                Ok(architecture) => architecture,
+            let job = match search.next() {
+                Ok(job) => job,
                 Err(SearchError::Exhausted { .. }) => {
                     best[at..].fill(accuracy(&search));
                     return Ok((best, true));
                 }
                 Err(error) => return Err(error.into()),
             };
-            let reward = surrogate.reward(&architecture)?;
-            search.record(&architecture, reward, serde_json::Value::Null)?;
+            let reward = surrogate.reward(&job.architecture)?;
+            search.record(&job, reward, serde_json::Value::Null)?;
         }
         best[at] = accuracy(&search);
     }

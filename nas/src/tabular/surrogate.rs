@@ -6,8 +6,9 @@ use smartcore::error::Failed;
 use smartcore::linalg::basic::matrix::DenseMatrix;
 
 use super::Record;
-use super::features::features;
+
 use crate::search::MOST_REWARD;
+use crate::search::features::features;
 
 /// Trees of the forest; more change the cross-validated figures by less than their own spread.
 const TREES: usize = 60;

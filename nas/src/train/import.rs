@@ -33,7 +33,7 @@ impl Trainer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use podl_consensus::workload::{Architecture, ConvLayer, DenseConfig, FixedPoint, InputShape, Network};
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
     use crate::data::generate;
 
-    fn trainer(filters: u16, seed: u8) -> Trainer {
+    pub(in super::super) fn trainer(filters: u16, seed: u8) -> Trainer {
         let layer = ConvLayer {
             kernel: [3, 3],
             filters,

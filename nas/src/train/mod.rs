@@ -9,6 +9,7 @@
 //! width: batches are cut into a fixed number of parts whose gradients are added in order, every sum has one order,
 //! multiply-adds are fused, random streams are our own and exp, ln, cos come from `libm`.
 
+mod checkpoint;
 mod child;
 mod config;
 mod export;
@@ -22,6 +23,7 @@ mod tests;
 mod threads;
 mod trainer;
 
+pub use checkpoint::{Checkpoint, DamagedCheckpoint};
 pub use config::{Precision, Schedule, TrainConfig};
 pub use memory::training_bytes;
 pub use outcome::{Outcome, TrainJob, train_child};

@@ -62,6 +62,9 @@ pub enum TrainError {
         /// Batch, from 0.
         batch: usize,
     },
+    /// A checkpoint of another training.
+    #[error("the checkpoint is of another network, input table, settings or seed")]
+    OtherCheckpoint,
     /// The cancel flag was raised.
     #[error("training was cancelled")]
     Cancelled,
@@ -102,15 +105,15 @@ pub struct EpochReport {
 
 /// A network in training. Everything is determined by network, data, settings and seed; not by threads.
 pub struct Trainer {
-    network: Network,
+    pub(super) network: Network,
     child: Child,
-    velocity: Vec<Mutex<Vec<f32>>>,
-    table: Vec<[f32; 256]>,
-    config: TrainConfig,
-    seed: [u8; 32],
+    pub(super) velocity: Vec<Mutex<Vec<f32>>>,
+    pub(super) table: Vec<[f32; 256]>,
+    pub(super) config: TrainConfig,
+    pub(super) seed: [u8; 32],
     pool: Arc<ThreadPool>,
-    epoch: u32,
-    step: u64,
+    pub(super) epoch: u32,
+    pub(super) step: u64,
     cancel: Arc<AtomicBool>,
 }
 

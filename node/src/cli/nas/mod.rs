@@ -5,6 +5,7 @@ mod explain;
 mod search;
 mod study;
 mod train;
+mod training;
 
 use std::io::Write;
 use std::path::Path;

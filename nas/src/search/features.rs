@@ -1,8 +1,8 @@
-//! What a surrogate sees of a network.
+//! What a forest sees of a network.
 
 use podl_consensus::workload::{Architecture, InputShape};
 
-use crate::search::Setting;
+use super::Setting;
 
 /// Numbers that describe a network: its settings, and what follows from them that accuracies depend on. Without the
 /// latter a model learns which settings one search happened to prefer, and fails on the next search.
@@ -10,7 +10,7 @@ use crate::search::Setting;
 /// Shape: for each layer the settings in the order of [`Setting::ALL`], bits of an activation, bits of a weight and
 /// positions of its output (height x width after the pool); then the least over all layers of positions, bits and
 /// their integer and fraction parts.
-pub(super) fn features(architecture: &Architecture, input: InputShape) -> Vec<f64> {
+pub(crate) fn features(architecture: &Architecture, input: InputShape) -> Vec<f64> {
     let mut values = Vec::with_capacity(13 * architecture.layers.len() + 7);
     let mut least = [f64::INFINITY; 7];
     let [mut height, mut width] = [u32::from(input.height), u32::from(input.width)];

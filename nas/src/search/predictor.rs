@@ -1,0 +1,164 @@
+//! A learned predictor: of many changes to the best networks, try the one that promises most.
+//!
+//! Bayesian optimisation over mutants, after White, Neiswanger, Savani: BANANAS (2021), with a Gaussian process, which has
+//! use for a few dozen evaluations already, instead of an ensemble of neural networks.
+
+use podl_consensus::workload::{Architecture, InputShape};
+use serde::{Deserialize, Serialize};
+
+use super::features::features;
+use super::gaussian_process::{Assumptions, GaussianProcess};
+use super::strategy::{draw, keep_best};
+use super::{SearchBox, Strategy};
+use crate::data::Random;
+
+const DOMAIN: &str = "podl search predictor v1";
+
+/// Random networks that are reported before anything is predicted, where there are no starting points.
+const FIRST_SAMPLES: usize = 20;
+
+/// Parents: the best of what was reported.
+const PARENTS: usize = 5;
+
+/// Mutants that compete for one proposal.
+const MUTANTS: u32 = 300;
+
+/// Wide steps among ten mutants (see [`HillClimb`](super::HillClimb)).
+const WIDE_STEPS_OF_TEN: u32 = 2;
+
+/// Fewest reports that the process sees, and most; in between it is the better half. What sets good networks apart from
+/// each other is not what sets them apart from networks at chance level.
+const FEWEST_SEEN: usize = 15;
+const MOST_SEEN: usize = 256;
+
+const ASSUMPTIONS: Assumptions = Assumptions { sharpness: 0.6, noise: 0.01 };
+
+/// Standard deviations that a mutant gets for being unlike what was seen (upper confidence bound).
+const CURIOSITY: f64 = 1.0;
+
+/// Proposals in a row that may be infeasible or known: mutants of feasible networks, so fewer than of blind draws.
+const PATIENCE: u32 = 5_000;
+
+/// What positions of layers are reckoned for. Only their order matters, which is the same for every input.
+const INPUT: InputShape = InputShape::CIFAR;
+
+/// Predictor-guided search: a Gaussian process over the rewards so far chooses among mutants of the best networks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predictor {
+    search_box: SearchBox,
+    seed: [u8; 32],
+    /// Networks to try first, the next one last.
+    starts: Vec<Architecture>,
+    had_starts: bool,
+    draws: u64,
+    reports: Vec<(Architecture, u32)>,
+    /// Mutants in the order of their promise, the next one last; bred anew after a report.
+    queue: Vec<Architecture>,
+    best: Option<(Architecture, u32)>,
+    /// The best of the highest rung that training went on to, with that rung.
+    leader: Option<(Architecture, u32, usize)>,
+}
+
+impl Predictor {
+    /// A fresh search in a box.
+    pub fn new(search_box: SearchBox, seed: [u8; 32], starts: Vec<Architecture>) -> Self {
+        let starts: Vec<_> = starts.iter().rev().map(|start| search_box.project(start)).collect();
+        let had_starts = !starts.is_empty();
+        let (reports, queue) = (Vec::new(), Vec::new());
+        Self { search_box, seed, starts, had_starts, draws: 0, reports, queue, best: None, leader: None }
+    }
+
+    /// Reports in the order of their rewards, the first of equals first.
+    fn ranking(&self) -> Vec<&(Architecture, u32)> {
+        let mut order: Vec<_> = self.reports.iter().collect();
+        order.sort_by_key(|(_, reward)| std::cmp::Reverse(*reward));
+        order
+    }
+
+    /// Different mutants of good networks, none of them reported before, in no particular order.
+    fn mutants(&self, ranking: &[&(Architecture, u32)], random: &mut Random) -> Vec<Architecture> {
+        let parents = &ranking[..ranking.len().min(PARENTS)];
+        let mut mutants: Vec<Architecture> = (0..MUTANTS)
+            .map(|_| {
+                let parent = self.parent(parents, random);
+                self.search_box.step(parent, WIDE_STEPS_OF_TEN, random)
+            })
+            .collect();
+        mutants.sort();
+        mutants.dedup();
+        mutants.retain(|mutant| self.reports.iter().all(|(known, _)| known != mutant));
+        random.shuffle(&mut mutants);
+        mutants
+    }
+
+    /// A network to change. Where training went on for some, it is half the time the one that proved best there; else
+    /// one of the best after the first rung, the better the likelier (the first of two draws).
+    fn parent<'a>(&'a self, parents: &[&'a (Architecture, u32)], random: &mut Random) -> &'a Architecture {
+        match &self.leader {
+            Some((leader, ..)) if random.below(2) == 0 => leader,
+            _ => {
+                // At most five.
+                let count = parents.len() as u32;
+                &parents[random.below(count).min(random.below(count)) as usize].0
+            }
+        }
+    }
+
+    /// Breeds mutants and puts them in the order of what the process hopes of them.
+    fn breed(&mut self) {
+        let mut random = draw(DOMAIN, &self.seed, &mut self.draws);
+        let ranking = self.ranking();
+        let mut mutants = self.mutants(&ranking, &mut random);
+        let seen = (self.reports.len() / 2).clamp(FEWEST_SEEN, MOST_SEEN).min(ranking.len());
+        let rows: Vec<Vec<f64>> = ranking[..seen].iter().map(|(network, _)| features(network, INPUT)).collect();
+        let rewards: Vec<f64> = ranking[..seen].iter().map(|(_, reward)| f64::from(*reward)).collect();
+        if let Some(process) = GaussianProcess::fit(&rows, &rewards, ASSUMPTIONS) {
+            mutants.sort_by_cached_key(|mutant| {
+                let at = process.predict(&features(mutant, INPUT));
+                // Whole millionths of a millionth: an order without ties that a last bit decides.
+                ((at.mean + CURIOSITY * at.deviation) * 1e6) as i64
+            });
+        }
+        self.queue = mutants;
+    }
+}
+
+impl Strategy for Predictor {
+    fn propose(&mut self) -> Architecture {
+        if let Some(start) = self.starts.pop() {
+            return start;
+        }
+        let is_time = self.had_starts || self.reports.len() >= FIRST_SAMPLES;
+        if is_time && self.queue.is_empty() && !self.reports.is_empty() {
+            self.breed();
+        }
+        match self.queue.pop() {
+            Some(mutant) => mutant,
+            None => self.search_box.sample(&mut draw(DOMAIN, &self.seed, &mut self.draws)),
+        }
+    }
+
+    fn report(&mut self, architecture: &Architecture, reward: u32) {
+        // A draw that is known already teaches nothing.
+        if self.reports.iter().any(|(known, _)| known == architecture) {
+            return;
+        }
+        self.reports.push((architecture.clone(), reward));
+        self.queue.clear();
+        keep_best(&mut self.best, architecture, reward);
+    }
+
+    fn promoted(&mut self, architecture: &Architecture, rung: usize, reward: u32) {
+        if self.leader.as_ref().is_none_or(|&(_, best, highest)| (rung, reward) > (highest, best)) {
+            self.leader = Some((architecture.clone(), reward, rung));
+        }
+    }
+
+    fn patience(&self) -> u32 {
+        PATIENCE
+    }
+
+    fn best(&self) -> Option<(&Architecture, u32)> {
+        self.best.as_ref().map(|(architecture, reward)| (architecture, *reward))
+    }
+}
