@@ -1,6 +1,6 @@
 //! The program from outside: what it prints, where, and with which exit status.
 
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -270,6 +270,55 @@ fn a_search_goes_on_where_it_stopped() {
     assert!(folder.path().join("parts/best.podlmodel").exists());
     let args = ["nas", "search", "--dataset", "builtin:cli", "--space", "S6", "--layers", "3", "--out", "parts"];
     assert!(error_of(&podl_in(folder.path(), &args, "")).contains("holds a search with another"));
+}
+
+#[test]
+fn a_search_with_rungs_survives_kills() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = |out| {
+        let data = ["nas", "search", "--dataset", "builtin:cli", "--space", "S6", "--layers", "3", "--train", "256"];
+        let rest = ["--validation", "200", "--episodes", "6", "--rungs", "1,2,4", "--batch", "32", "--json", "--out", out];
+        [&data[..], &rest[..]].concat()
+    };
+    let whole = podl_in(folder.path(), &args("whole"), "");
+    assert!(whole.status.success(), "{}", text(&whole.stderr));
+    let lines = text(&whole.stdout).lines().count();
+    assert!(lines > 6, "some networks are trained further");
+    let mut reported = 0;
+    for _ in 0..lines {
+        // Killed a moment after a line, so in the midst of the next training, or of writing its checkpoint.
+        let mut child = Command::new(env!("CARGO_BIN_EXE_podl"))
+            .args(args("killed"))
+            .current_dir(folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        reported += std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap().min(1);
+        std::thread::sleep(std::time::Duration::from_millis(reported as u64 * 7));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let rest = podl_in(folder.path(), &args("killed"), "");
+    assert!(rest.status.success(), "{}", text(&rest.stderr));
+    for file in ["journal.jsonl", "best.podlmodel", "best.json"] {
+        let read = |search: &str| std::fs::read(folder.path().join(search).join(file)).unwrap();
+        assert_eq!(read("killed"), read("whole"), "{file}");
+    }
+}
+
+#[test]
+fn a_search_takes_sets_smaller_than_a_batch_and_quantises_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = ["nas", "search", "--dataset", "builtin:cli", "--space", "S6", "--layers", "3", "--train", "50"];
+    let rest = ["--validation", "100", "--episodes", "2", "--quantisation", "post", "--out", "s", "--json"];
+    let output = podl_in(folder.path(), &[&data[..], &rest[..]].concat(), "");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let settings = std::fs::read_to_string(folder.path().join("s/settings.json")).unwrap();
+    assert!(settings.contains("\"batch\": 50") && settings.contains("\"precision\": \"float\""), "{settings}");
+    let both = podl_in(folder.path(), &["nas", "search", "--out", "t", "--epochs", "2", "--rungs", "1,2"], "");
+    assert!(error_of(&both).contains("cannot be used with"), "{}", text(&both.stderr));
 }
 
 #[test]
