@@ -129,16 +129,10 @@ impl PoolLink {
         let blobs = Arc::new(BlobStore::open(&data_dir.join("blobs"), BLOB_QUOTA_BYTES)?);
         let key = data_dir.node_key()?;
         loop {
-            let error = match find_chain(&url, chain, &blobs).await {
-                Ok(spec) => {
-                    let (network, events) = start_network(&spec, key.clone(), blobs.clone(), &url).await?;
-                    match network.dial(url.address.clone()).await {
-                        Ok(_) => {
-                            let peer_id = network.peer_id();
-                            return Ok(Self { spec, peer_id, url, network, events, _data_dir: data_dir });
-                        }
-                        Err(source) => MinerError::Dial { address: url.address.clone(), source },
-                    }
+            let error = match Self::connect(&url, chain, &key, &blobs).await {
+                Ok((spec, network, events)) => {
+                    let peer_id = network.peer_id();
+                    return Ok(Self { spec, peer_id, url, network, events, _data_dir: data_dir });
                 }
                 Err(error) => error,
             };
@@ -147,6 +141,25 @@ impl PoolLink {
             }
             tracing::warn!(%error, retry_s = RETRY.as_secs(), "trying again");
             tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// One attempt.
+    async fn connect(
+        url: &PoolUrl,
+        chain: Option<&str>,
+        key: &Keypair,
+        blobs: &Arc<BlobStore>,
+    ) -> Result<(ChainSpec, NetworkHandle, mpsc::Receiver<NetworkEvent>), MinerError> {
+        let spec = find_chain(url, chain, blobs).await?;
+        let (network, events) = start_network(&spec, key.clone(), blobs.clone(), url).await?;
+        let dialled = network.dial(url.address.clone()).await;
+        match check_peer(dialled, url, &spec.name) {
+            Ok(()) => Ok((spec, network, events)),
+            Err(error) => {
+                network.shutdown().await;
+                Err(error)
+            }
         }
     }
 
@@ -195,28 +208,36 @@ impl PoolLink {
 }
 
 /// The chain that a pool is on: the named one, or whichever of the known ones the manager answers on.
-///
-/// Each is tried under an identity that is thrown away: who comes over QUIC from another chain is not let in again for a
-/// while.
 async fn find_chain(url: &PoolUrl, chain: Option<&str>, blobs: &Arc<BlobStore>) -> Result<ChainSpec, MinerError> {
-    let names: Vec<&str> = chain.map_or(CHAINS.to_vec(), |chain| vec![chain]);
+    if let Some(name) = chain {
+        return Ok(ChainSpec::load(name)?);
+    }
     let mut unreachable = None;
-    for name in &names {
+    for name in CHAINS {
         let spec = ChainSpec::load(name)?;
+        // Under an identity that is thrown away: who comes over QUIC from another chain is not let in again for a while.
         let (network, _events) = start_network(&spec, Keypair::generate_ed25519(), blobs.clone(), url).await?;
         let dialled = network.dial(url.address.clone()).await;
         network.shutdown().await;
-        match dialled {
-            Ok(peer) if peer == url.manager => return Ok(spec),
-            Ok(got) => return Err(MinerError::OtherPeer { address: url.address.clone(), got }),
-            Err(DialError::WrongChain { .. }) => {}
-            Err(source) => unreachable = Some(source),
+        match check_peer(dialled, url, name) {
+            Ok(()) => return Ok(spec),
+            Err(MinerError::OtherChain { .. }) => {}
+            Err(error @ MinerError::Dial { .. }) => unreachable = Some(error),
+            Err(error) => return Err(error),
         }
     }
+    let other = || MinerError::OtherChain { address: url.address.clone(), chains: CHAINS.join(", ") };
+    Err(unreachable.unwrap_or_else(other))
+}
+
+/// Whether it is the manager that was reached, on the chain that was meant.
+fn check_peer(dialled: Result<PeerId, DialError>, url: &PoolUrl, chain: &str) -> Result<(), MinerError> {
     let address = url.address.clone();
-    match unreachable {
-        Some(source) => Err(MinerError::Dial { address, source }),
-        None => Err(MinerError::OtherChain { address, chains: names.join(", ") }),
+    match dialled {
+        Ok(peer) if peer == url.manager => Ok(()),
+        Ok(got) => Err(MinerError::OtherPeer { address, got }),
+        Err(DialError::WrongChain { .. }) => Err(MinerError::OtherChain { address, chains: chain.into() }),
+        Err(source) => Err(MinerError::Dial { address, source }),
     }
 }
 

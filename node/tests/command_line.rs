@@ -277,7 +277,8 @@ fn a_search_with_rungs_survives_kills() {
     let folder = tempfile::tempdir().unwrap();
     let args = |out| {
         let data = ["nas", "search", "--dataset", "builtin:cli", "--space", "S6", "--layers", "3", "--train", "256"];
-        let rest = ["--validation", "200", "--episodes", "6", "--rungs", "1,2,4", "--batch", "32", "--json", "--out", out];
+        let rest =
+            ["--validation", "200", "--episodes", "6", "--rungs", "1,2,4", "--batch", "32", "--json", "--out", out];
         [&data[..], &rest[..]].concat()
     };
     let whole = podl_in(folder.path(), &args("whole"), "");

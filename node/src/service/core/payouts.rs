@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use podl_chain_spec::{Amount, Hash32};
+use podl_chain_spec::Hash32;
 use podl_consensus::codec;
 use podl_consensus::execute::cost;
 use podl_consensus::types::{BlockHash, Height, SignedTransaction, TransactionKind};
@@ -71,13 +71,13 @@ impl Payout {
 #[derive(Debug, Default)]
 pub(super) struct Payouts {
     rows: BTreeMap<BlockHash, Payout>,
-    /// The payouts for which the operator was told that money is missing.
-    short: Option<Amount>,
+    /// Whether the operator was told that money is missing.
+    is_short: bool,
 }
 
 impl Payouts {
     pub fn load(db: &Database) -> Result<Self, StorageError> {
-        Ok(Self { rows: load(db, Aux::Payouts, "payouts")?, short: None })
+        Ok(Self { rows: load(db, Aux::Payouts, "payouts")?, is_short: false })
     }
 }
 
@@ -138,14 +138,13 @@ impl Core {
         };
         let (have, need) = (self.spendable(&manager), cost(&signed.message));
         if need.is_none_or(|need| have < need) {
-            if self.payouts.short.is_none() {
+            if !std::mem::replace(&mut self.payouts.is_short, true) {
                 let need = need.unwrap_or_default();
                 tracing::warn!(height = payout.height, %need, %have, "a payout waits until the account can pay it: rewards unlock later, or send it money");
-                self.payouts.short = Some(need);
             }
             return Ok(());
         }
-        self.payouts.short = None;
+        self.payouts.is_short = false;
         let miners = payout.list.rows.len();
         tracing::info!(height = payout.height, miners, transaction = %signed.message.id().short(), "paying the pool's miners");
         self.keep_payout(Payout { step: Step::Sent(Box::new(signed.clone())), ..payout })?;

@@ -4,7 +4,7 @@ use libp2p::identity::PublicKey;
 use libp2p::{Multiaddr, PeerId};
 use podl_chain_spec::Hash32;
 use podl_consensus::types::BlobRef;
-use podl_network::{NetworkHandle, Protocol, RequestError};
+use podl_network::{BlobError, BlobStore, FetchError, NetworkHandle, Protocol, RequestError};
 use podl_pool::drivers::{PoolTransport, TransportError};
 use podl_pool::types::MinerId;
 use tokio::runtime::Handle;
@@ -47,15 +47,44 @@ impl PoolTransport for NetworkTransport {
     }
 
     fn fetch_blob(&self, blob: BlobRef) -> Result<Vec<u8>, TransportError> {
-        let fetched = self.runtime.block_on(self.network.fetch(blob.root, blob.bytes, &[self.manager]));
+        let fetch = || self.runtime.block_on(self.network.fetch(blob.root, blob.bytes, &[self.manager]));
+        let fetched = match fetch() {
+            // What earlier tasks left here can be had again.
+            Err(FetchError::Store(BlobError::Quota { .. })) => {
+                forget_all(self.network.blobs());
+                fetch()
+            }
+            fetched => fetched,
+        };
         fetched.map_err(|e| TransportError(e.to_string()))?;
         self.network.blobs().get(&blob.root).map_err(|e| TransportError(e.to_string()))
+    }
+}
+
+fn forget_all(blobs: &BlobStore) {
+    let held = blobs.list().into_iter().chain(blobs.list_partial());
+    for (root, _) in held {
+        if let Err(error) = blobs.delete(&root) {
+            tracing::warn!(%error, blob = %root, "cannot make room");
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_store_makes_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(folder.path(), 1_000_000).unwrap();
+        let blob = |byte| vec![byte; 600_000];
+        store.insert(&blob(1)).unwrap();
+        assert!(matches!(store.insert(&blob(2)), Err(BlobError::Quota { .. })));
+        forget_all(&store);
+        let root = store.insert(&blob(2)).unwrap();
+        assert_eq!(store.list(), [(root, 600_000)]);
+    }
 
     #[test]
     fn a_miner_is_the_key_of_its_peer_id() {
