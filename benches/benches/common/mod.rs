@@ -3,11 +3,9 @@
 
 use podl_chain_spec::Amount;
 use podl_consensus::chain::BlockParts;
-use podl_consensus::testkit::{Harness, Round, account, small_spec};
+use podl_consensus::testkit::{Harness, Round, account, golden_architecture, small_spec};
 use podl_consensus::types::{Block, BlockHash, Payment, SignedTransaction, TransactionKind};
-use podl_consensus::workload::{
-    Architecture, Bounds, ConvLayer, DenseConfig, FixedPoint, InputShape, Network, Space, WorkVerifier, Workload,
-};
+use podl_consensus::workload::{Bounds, DenseConfig, FixedPoint, InputShape, Network, Space, WorkVerifier, Workload};
 use podl_nas::Verifier;
 use podl_nas::artefact::{Model, Parameters};
 use podl_nas::data::{Random, encode_dataset, generate};
@@ -55,16 +53,7 @@ pub fn full_block(h: &mut Harness, parent: BlockHash, transfers: u64) -> Block {
 
 /// The published network of 6 layers of 36 filters, as it is trained on 32 x 32 images.
 pub fn golden() -> Network {
-    let layer = ConvLayer {
-        kernel: [3, 3],
-        filters: 36,
-        stride: [1, 1],
-        pool: 2,
-        act: FixedPoint::new(1, 4),
-        weight: FixedPoint::new(1, 5),
-    };
-    let architecture = Architecture { layers: vec![layer; 6] };
-    Network::new(&architecture, InputShape::CIFAR, 10, DenseConfig::default()).expect("a network")
+    Network::new(&golden_architecture(), InputShape::CIFAR, 10, DenseConfig::default()).expect("a network")
 }
 
 /// Its artefact, with parameters a quarter of the formats' ranges wide.

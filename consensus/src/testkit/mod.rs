@@ -10,7 +10,7 @@ use podl_chain_spec::{AccountId, Amount, ChainSpec, GenesisAccount, Hash32};
 use crate::signed::account_of;
 
 pub use harness::{Harness, Round};
-pub use work::{Blobs, FakeVerifier, fake_artefact, fake_shard, small_workload};
+pub use work::{Blobs, FakeVerifier, fake_artefact, fake_shard, golden_architecture, small_workload};
 
 /// A signing key that depends on nothing but its number.
 pub fn signing_key(number: u64) -> SigningKey {

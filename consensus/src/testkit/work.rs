@@ -8,7 +8,7 @@ use podl_chain_spec::{Caps, ChainSpec};
 use crate::hash::blob_root;
 use crate::rules::BlobSource;
 use crate::types::{BlobRef, BlobRoot};
-use crate::workload::{Architecture, ModelFacts, Space, WorkError, WorkVerifier, Workload};
+use crate::workload::{Architecture, ConvLayer, FixedPoint, ModelFacts, Space, WorkError, WorkVerifier, Workload};
 
 const ARTEFACT: &[u8; 4] = b"FAKE";
 const SHARD: &[u8; 4] = b"SHRD";
@@ -98,4 +98,17 @@ impl BlobSource for Blobs {
     fn blob(&self, root: &BlobRoot) -> Option<Arc<Vec<u8>>> {
         self.0.get(root).cloned()
     }
+}
+
+/// The published network that cost models and peers are measured on: six layers of 36 filters of 3 x 3, each pooled.
+pub fn golden_architecture() -> Architecture {
+    let layer = ConvLayer {
+        kernel: [3, 3],
+        filters: 36,
+        stride: [1, 1],
+        pool: 2,
+        act: FixedPoint::new(1, 4),
+        weight: FixedPoint::new(1, 5),
+    };
+    Architecture { layers: vec![layer; 6] }
 }

@@ -8,6 +8,7 @@ mod architecture;
 mod network;
 mod port;
 mod presets;
+mod setting;
 mod space;
 mod task;
 
@@ -15,5 +16,6 @@ pub use architecture::{Architecture, ConvLayer, DenseConfig, FixedPoint, InputSh
 pub use network::{ConvShape, DenseShape, INPUT_BITS, Network, NetworkError, Span};
 pub use port::{ModelFacts, WorkError, WorkVerifier};
 pub use presets::PRESET_NAMES;
+pub use setting::Setting;
 pub use space::{Space, SpaceError};
 pub use task::{Bounds, Workload, WorkloadError, WorkloadVersions};

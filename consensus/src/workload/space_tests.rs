@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::super::{Architecture, Bounds, ConvLayer, FixedPoint, InputShape, Network, PRESET_NAMES, Space, SpaceError};
 use super::super::{Workload, WorkloadError};
+use crate::testkit::golden_architecture;
 
 fn caps() -> Caps {
     ChainSpec::load("dev").unwrap().caps
@@ -120,16 +121,7 @@ fn workload_checks_its_fields() {
 
 #[test]
 fn golden_network_by_hand() {
-    let layer = ConvLayer {
-        kernel: [3, 3],
-        filters: 36,
-        stride: [1, 1],
-        pool: 2,
-        act: FixedPoint::new(1, 4),
-        weight: FixedPoint::new(1, 5),
-    };
-    let golden = Architecture { layers: vec![layer; 6] };
-    let network = Network::new(&golden, InputShape::CIFAR, 10, Space::full(6).dense).unwrap();
+    let network = Network::new(&golden_architecture(), InputShape::CIFAR, 10, Space::full(6).dense).unwrap();
     let convs = 1024 * 36 * 27 + (256 + 64 + 16 + 4 + 1) * 36 * 324;
     assert_eq!(network.macs(), convs + 36 * 256 + 256 * 10);
     let bits = 1024 * 36 * 27 * 7 * 6 + (256 + 64 + 16 + 4 + 1) * 36 * 324 * 5 * 6;

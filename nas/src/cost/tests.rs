@@ -1,20 +1,9 @@
+pub(super) use podl_consensus::testkit::golden_architecture as golden;
 use podl_consensus::workload::{Architecture, Bounds, ConvLayer, FixedPoint, InputShape, Space};
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-
-pub(super) fn golden() -> Architecture {
-    let layer = ConvLayer {
-        kernel: [3, 3],
-        filters: 36,
-        stride: [1, 1],
-        pool: 2,
-        act: FixedPoint::new(1, 4),
-        weight: FixedPoint::new(1, 5),
-    };
-    Architecture { layers: vec![layer; 6] }
-}
 
 #[test]
 fn golden_design() {

@@ -82,9 +82,8 @@ impl Strategy for Evolution {
 
 #[cfg(test)]
 mod tests {
-    use podl_consensus::workload::Space;
+    use podl_consensus::workload::{Setting, Space};
 
-    use super::super::Setting;
     use super::*;
 
     #[test]

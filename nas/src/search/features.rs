@@ -1,8 +1,6 @@
 //! What a forest sees of a network.
 
-use podl_consensus::workload::{Architecture, InputShape};
-
-use super::Setting;
+use podl_consensus::workload::{Architecture, InputShape, Setting};
 
 /// Numbers that describe a network: its settings, and what follows from them that accuracies depend on. Without the
 /// latter a model learns which settings one search happened to prefer, and fails on the next search.

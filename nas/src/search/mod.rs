@@ -32,6 +32,6 @@ pub use predictor::Predictor;
 pub use random_search::RandomSearch;
 pub use reinforce::Reinforce;
 pub use rungs::{Rungs, chance_reward};
-pub use search_box::{BoxError, LayerBox, SETTINGS, SearchBox, Setting};
+pub use search_box::{BoxError, LayerBox, SETTINGS, SearchBox};
 pub use starting_points::{StartingPoint, starting_points};
 pub use strategy::{AnyStrategy, MOST_REWARD, Strategy, StrategyKind, architecture_hash};

@@ -1,8 +1,8 @@
 //! Moves through a box: one setting of one layer, or one setting of all layers at once.
 
-use podl_consensus::workload::Architecture;
+use podl_consensus::workload::{Architecture, Setting};
 
-use super::search_box::{SETTINGS, SearchBox, Setting};
+use super::search_box::{SETTINGS, SearchBox};
 use crate::data::Random;
 
 impl SearchBox {

@@ -1,11 +1,11 @@
 //! REINFORCE with the paper's controller.
 
-use podl_consensus::workload::Architecture;
+use podl_consensus::workload::{Architecture, Setting};
 use serde::{Deserialize, Serialize};
 
 use super::controller::{Controller, Start, Weights, initial_weights};
 use super::strategy::{draw, keep_best};
-use super::{MOST_REWARD, SearchBox, Setting, Strategy};
+use super::{MOST_REWARD, SearchBox, Strategy};
 use crate::data::Random;
 
 const DOMAIN: &str = "podl search reinforce v1";

@@ -1,86 +1,12 @@
 //! What a search may visit: for every layer its own lists of values, such as a lease grants.
 
-use podl_consensus::workload::{Architecture, ConvLayer, FixedPoint, Space};
+use podl_consensus::workload::{Architecture, ConvLayer, FixedPoint, Setting, Space};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Random;
 
 /// Settings of one layer.
-pub const SETTINGS: usize = 10;
-
-/// One setting of a layer, in the order of the paper's tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Setting {
-    /// Kernel rows.
-    KernelHeight,
-    /// Kernel columns.
-    KernelWidth,
-    /// Output channels.
-    Filters,
-    /// Vertical stride.
-    StrideHeight,
-    /// Horizontal stride.
-    StrideWidth,
-    /// Max-pool window.
-    Pool,
-    /// Integer bits of activations.
-    ActInt,
-    /// Fraction bits of activations.
-    ActFrac,
-    /// Integer bits of weights.
-    WeightInt,
-    /// Fraction bits of weights.
-    WeightFrac,
-}
-
-impl Setting {
-    /// All settings in order.
-    pub const ALL: [Self; SETTINGS] = [
-        Self::KernelHeight,
-        Self::KernelWidth,
-        Self::Filters,
-        Self::StrideHeight,
-        Self::StrideWidth,
-        Self::Pool,
-        Self::ActInt,
-        Self::ActFrac,
-        Self::WeightInt,
-        Self::WeightFrac,
-    ];
-
-    /// Its value in a layer.
-    pub fn get(self, layer: &ConvLayer) -> u16 {
-        match self {
-            Self::KernelHeight => layer.kernel[0].into(),
-            Self::KernelWidth => layer.kernel[1].into(),
-            Self::Filters => layer.filters,
-            Self::StrideHeight => layer.stride[0].into(),
-            Self::StrideWidth => layer.stride[1].into(),
-            Self::Pool => layer.pool.into(),
-            Self::ActInt => layer.act.int_bits.into(),
-            Self::ActFrac => layer.act.frac_bits.into(),
-            Self::WeightInt => layer.weight.int_bits.into(),
-            Self::WeightFrac => layer.weight.frac_bits.into(),
-        }
-    }
-
-    /// Its values in a space, ascending.
-    pub fn values(self, space: &Space) -> Vec<u16> {
-        let wide = |list: &[u8]| list.iter().map(|&v| v.into()).collect();
-        match self {
-            Self::KernelHeight => wide(&space.kernel_height),
-            Self::KernelWidth => wide(&space.kernel_width),
-            Self::Filters => space.filters.clone(),
-            Self::StrideHeight => wide(&space.stride_height),
-            Self::StrideWidth => wide(&space.stride_width),
-            Self::Pool => wide(&space.pool),
-            Self::ActInt => wide(&space.act_int),
-            Self::ActFrac => wide(&space.act_frac),
-            Self::WeightInt => wide(&space.weight_int),
-            Self::WeightFrac => wide(&space.weight_frac),
-        }
-    }
-}
+pub const SETTINGS: usize = Setting::ALL.len();
 
 /// Why a box cannot be searched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use podl_consensus::workload::{Architecture, Space};
+use podl_consensus::workload::{Architecture, Setting, Space};
 
 use super::*;
 

@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use podl_consensus::workload::{Architecture, Bounds, ConvLayer, DenseConfig, FixedPoint, Space};
-
-use crate::search::Setting;
+use podl_consensus::workload::{Architecture, Bounds, ConvLayer, DenseConfig, FixedPoint, Setting, Space};
 
 /// Convolution layers of every recorded network.
 const LAYERS: usize = 6;

@@ -1,10 +1,9 @@
 //! Results: what is refused at once, what is checked, and what the check leads to.
 
-use podl_consensus::workload::Architecture;
+use podl_consensus::workload::{Architecture, Setting};
 
 use super::search::TaskMemory;
 use super::{Effect, Job, JobKind, Manager, Outcome};
-use crate::partition::Axis;
 use crate::protocol::{Refusal, Reply};
 use crate::types::{Elite, JobId, LeaseKind, MinerId, Share, is_above_chance};
 
@@ -231,5 +230,5 @@ fn differing_settings(one: &Architecture, other: &Architecture) -> usize {
         return usize::MAX;
     }
     let layers = one.layers.iter().zip(&other.layers);
-    layers.map(|(a, b)| Axis::ALL.iter().filter(|axis| axis.get(a) != axis.get(b)).count()).sum()
+    layers.map(|(a, b)| Setting::ALL.iter().filter(|setting| setting.get(a) != setting.get(b)).count()).sum()
 }

@@ -4,9 +4,9 @@
 //! come out. Its table T holds *all* subsets, so also the empty one, which leaves a miner without any network: here a
 //! subset is drawn again when it is empty. For the same reason a draw whose only bit pair is (0, 0) is repeated.
 
-use podl_consensus::workload::Space;
+use podl_consensus::workload::{Setting, Space};
 
-use super::{Axis, Subspace};
+use super::Subspace;
 use crate::rng::SeededRng;
 
 /// Draws a subspace for each of `miners`. They may overlap and together cover only part of the space: that is the
@@ -21,8 +21,8 @@ pub fn algorithm1(space: &Space, miners: usize, rng: &mut SeededRng) -> Vec<Subs
 fn draw_subspace(space: &Space, rng: &mut SeededRng) -> Subspace {
     loop {
         let mut drawn = space.clone();
-        for axis in Axis::ALL {
-            axis.set_values(&mut drawn, &draw_subset(&axis.values(space), rng));
+        for setting in Setting::ALL {
+            setting.set_values(&mut drawn, &draw_subset(&setting.values(space), rng));
         }
         let part = Subspace::whole(drawn);
         // Ends: a draw keeps a pair with bits with a probability of at least 1/4 for either kind of format.

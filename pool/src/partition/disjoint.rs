@@ -1,24 +1,24 @@
 //! Boxes that cover the space exactly once, and their successive halving.
 
-use podl_consensus::workload::Space;
+use podl_consensus::workload::{Setting, Space};
 use serde::{Deserialize, Serialize};
 
-use super::{Axis, Subspace};
+use super::Subspace;
 
 /// The order in which settings are cut. Kernel sizes come first: every part keeps a usable one, so no box is lost
 /// from the start. Filters, strides, pools and bits decide accuracy or cost by themselves and are cut only in spaces
 /// too small to be cut otherwise.
-const CUT_ORDER: [Axis; 10] = [
-    Axis::KernelWidth,
-    Axis::KernelHeight,
-    Axis::Pool,
-    Axis::StrideWidth,
-    Axis::StrideHeight,
-    Axis::Filters,
-    Axis::WeightInt,
-    Axis::ActInt,
-    Axis::WeightFrac,
-    Axis::ActFrac,
+const CUT_ORDER: [Setting; 10] = [
+    Setting::KernelWidth,
+    Setting::KernelHeight,
+    Setting::Pool,
+    Setting::StrideWidth,
+    Setting::StrideHeight,
+    Setting::Filters,
+    Setting::WeightInt,
+    Setting::ActInt,
+    Setting::WeightFrac,
+    Setting::ActFrac,
 ];
 
 /// Cuts a space into `boxes` parts that are pairwise disjoint and together hold every network once; fewer when the
@@ -48,23 +48,23 @@ fn split(part: &Subspace, pieces: usize) -> Option<Vec<Subspace>> {
 }
 
 fn split_at(part: &Subspace, pieces: usize, again: bool) -> Option<Vec<Subspace>> {
-    for axis in CUT_ORDER {
+    for setting in CUT_ORDER {
         // From the middle of the network outward: the first layer sees the image and the last the classes, so they
         // suffer most from a missing kernel size.
         let layers = part.space.conv_layers;
         let mut order: Vec<u8> = (0..layers).collect();
         order.sort_by_key(|&layer| (2 * i16::from(layer) - i16::from(layers) + 1).abs());
         for layer in order {
-            let values = part.values(layer, axis);
+            let values = part.values(layer, setting);
             let parts = pieces.min(values.len());
-            let was_cut = part.cuts.iter().any(|c| (c.layer, c.axis) == (layer, axis));
+            let was_cut = part.cuts.iter().any(|c| (c.layer, c.setting) == (layer, setting));
             if parts < 2 || (was_cut && !again) {
                 continue;
             }
             let pieces: Vec<Subspace> = (0..parts)
                 .map(|i| {
                     let kept: Vec<u16> = values.iter().copied().skip(i).step_by(parts).collect();
-                    part.cut(layer, axis, &kept)
+                    part.cut(layer, setting, &kept)
                 })
                 .filter(|piece| !piece.is_empty())
                 .collect();

@@ -1,14 +1,12 @@
 //! Partition of a search space among miners: the pool's own boxes and the paper's Algorithm 1.
 
 mod algorithm1;
-mod axis;
 mod disjoint;
 mod subspace;
 #[cfg(test)]
 mod tests;
 
 pub use algorithm1::algorithm1;
-pub use axis::Axis;
 pub use disjoint::{BoxRecord, Halving, boxes_for, disjoint};
 pub use subspace::{Cut, Subspace, union_cardinality};
 

@@ -1,9 +1,8 @@
 //! A part of a search space: the space with the values of single settings narrowed.
 
-use podl_consensus::workload::{Architecture, ConvLayer, FixedPoint, Space};
+use podl_consensus::workload::{Architecture, ConvLayer, FixedPoint, Setting, Space};
 use serde::{Deserialize, Serialize};
 
-use super::Axis;
 use crate::rng::SeededRng;
 
 /// One setting of one layer, narrowed to some of its values.
@@ -12,7 +11,7 @@ pub struct Cut {
     /// Which layer, from 0.
     pub layer: u8,
     /// Which setting.
-    pub axis: Axis,
+    pub setting: Setting,
     /// The values that remain, ascending.
     pub values: Vec<u16>,
 }
@@ -36,19 +35,19 @@ impl Subspace {
     }
 
     /// The values that a layer's setting may take, ascending.
-    pub fn values(&self, layer: u8, axis: Axis) -> Vec<u16> {
-        let cut = self.cuts.iter().find(|c| c.layer == layer && c.axis == axis);
-        cut.map_or_else(|| axis.values(&self.space), |c| c.values.clone())
+    pub fn values(&self, layer: u8, setting: Setting) -> Vec<u16> {
+        let cut = self.cuts.iter().find(|c| c.layer == layer && c.setting == setting);
+        cut.map_or_else(|| setting.values(&self.space), |c| c.values.clone())
     }
 
     /// The part of this part in which one setting of one layer takes only `values`.
     #[must_use]
-    pub fn cut(&self, layer: u8, axis: Axis, values: &[u16]) -> Self {
-        let kept: Vec<u16> = self.values(layer, axis).into_iter().filter(|v| values.contains(v)).collect();
+    pub fn cut(&self, layer: u8, setting: Setting, values: &[u16]) -> Self {
+        let kept: Vec<u16> = self.values(layer, setting).into_iter().filter(|v| values.contains(v)).collect();
         let mut part = self.clone();
-        part.cuts.retain(|c| (c.layer, c.axis) != (layer, axis));
-        part.cuts.push(Cut { layer, axis, values: kept });
-        part.cuts.sort_by_key(|c| (c.layer, c.axis));
+        part.cuts.retain(|c| (c.layer, c.setting) != (layer, setting));
+        part.cuts.push(Cut { layer, setting, values: kept });
+        part.cuts.sort_by_key(|c| (c.layer, c.setting));
         part
     }
 
@@ -57,21 +56,21 @@ impl Subspace {
         self.space.contains(architecture)
             && self.cuts.iter().all(|cut| {
                 let layer = architecture.layers.get(usize::from(cut.layer));
-                layer.is_some_and(|layer| cut.values.contains(&cut.axis.get(layer)))
+                layer.is_some_and(|layer| cut.values.contains(&cut.setting.get(layer)))
             })
     }
 
     /// Whether this is well formed and lies in `space`: nothing outside its lists, one cut a setting, no more layers.
     /// A part that a stranger sent is used only after this.
     pub fn is_part_of(&self, space: &Space) -> bool {
-        let lists = Axis::ALL.iter().all(|axis| {
-            let outer = axis.values(space);
-            let inner = axis.values(&self.space);
+        let lists = Setting::ALL.iter().all(|setting| {
+            let outer = setting.values(space);
+            let inner = setting.values(&self.space);
             !inner.is_empty() && inner.windows(2).all(|w| w[0] < w[1]) && inner.iter().all(|v| outer.contains(v))
         });
-        let sorted = self.cuts.windows(2).all(|w| (w[0].layer, w[0].axis) < (w[1].layer, w[1].axis));
+        let sorted = self.cuts.windows(2).all(|w| (w[0].layer, w[0].setting) < (w[1].layer, w[1].setting));
         let cuts = self.cuts.iter().all(|cut| {
-            let outer = cut.axis.values(&self.space);
+            let outer = cut.setting.values(&self.space);
             cut.layer < self.space.conv_layers
                 && cut.values.windows(2).all(|w| w[0] < w[1])
                 && cut.values.iter().all(|v| outer.contains(v))
@@ -92,17 +91,24 @@ impl Subspace {
     /// Settings of one layer, pairs of 0 bits excluded. Lists have at most 512 values of 16 bits, so ten of them
     /// multiply to less than 2^128.
     fn layer_settings(&self, layer: u8) -> u128 {
-        let count = |axis| self.values(layer, axis).len() as u128;
+        let count = |setting| self.values(layer, setting).len() as u128;
         let pairs = |int, frac| {
-            let has_zero = |axis| self.values(layer, axis).contains(&0);
+            let has_zero = |setting| self.values(layer, setting).contains(&0);
             count(int) * count(frac) - u128::from(has_zero(int) && has_zero(frac))
         };
-        [Axis::KernelHeight, Axis::KernelWidth, Axis::Filters, Axis::StrideHeight, Axis::StrideWidth, Axis::Pool]
-            .into_iter()
-            .map(count)
-            .product::<u128>()
-            * pairs(Axis::ActInt, Axis::ActFrac)
-            * pairs(Axis::WeightInt, Axis::WeightFrac)
+        [
+            Setting::KernelHeight,
+            Setting::KernelWidth,
+            Setting::Filters,
+            Setting::StrideHeight,
+            Setting::StrideWidth,
+            Setting::Pool,
+        ]
+        .into_iter()
+        .map(count)
+        .product::<u128>()
+            * pairs(Setting::ActInt, Setting::ActFrac)
+            * pairs(Setting::WeightInt, Setting::WeightFrac)
     }
 
     /// The networks that lie in both; `None` when there are none.
@@ -111,19 +117,20 @@ impl Subspace {
             return None;
         }
         let mut both = self.clone();
-        for axis in Axis::ALL {
-            let theirs = axis.values(&other.space);
-            let common: Vec<u16> = axis.values(&self.space).into_iter().filter(|v| theirs.contains(v)).collect();
-            axis.set_values(&mut both.space, &common);
+        for setting in Setting::ALL {
+            let theirs = setting.values(&other.space);
+            let common: Vec<u16> = setting.values(&self.space).into_iter().filter(|v| theirs.contains(v)).collect();
+            setting.set_values(&mut both.space, &common);
         }
         // A setting with a cut on either side takes what both sides allow there, which the common lists bound too.
         for cut in self.cuts.iter().chain(&other.cuts) {
-            let mine = self.values(cut.layer, cut.axis);
-            let common: Vec<u16> = other.values(cut.layer, cut.axis).into_iter().filter(|v| mine.contains(v)).collect();
-            both.cuts.retain(|c| (c.layer, c.axis) != (cut.layer, cut.axis));
-            both.cuts.push(Cut { layer: cut.layer, axis: cut.axis, values: common });
+            let mine = self.values(cut.layer, cut.setting);
+            let common: Vec<u16> =
+                other.values(cut.layer, cut.setting).into_iter().filter(|v| mine.contains(v)).collect();
+            both.cuts.retain(|c| (c.layer, c.setting) != (cut.layer, cut.setting));
+            both.cuts.push(Cut { layer: cut.layer, setting: cut.setting, values: common });
         }
-        both.cuts.sort_by_key(|c| (c.layer, c.axis));
+        both.cuts.sort_by_key(|c| (c.layer, c.setting));
         (!both.is_empty()).then_some(both)
     }
 
@@ -137,10 +144,10 @@ impl Subspace {
         let mut layers = architecture.layers.clone();
         layers.resize(self.space.conv_layers.into(), template);
         for (index, layer) in (0..self.space.conv_layers).zip(&mut layers) {
-            for axis in Axis::ALL {
-                let wanted = axis.get(layer);
-                let nearest = self.values(index, axis).into_iter().min_by_key(|v| v.abs_diff(wanted))?;
-                axis.set(layer, nearest);
+            for setting in Setting::ALL {
+                let wanted = setting.get(layer);
+                let nearest = self.values(index, setting).into_iter().min_by_key(|v| v.abs_diff(wanted))?;
+                setting.set(layer, nearest);
             }
             self.give_bits(index, layer)?;
         }
@@ -162,9 +169,9 @@ impl Subspace {
         };
         let mut layers = vec![blank; self.space.conv_layers.into()];
         for (index, layer) in (0..self.space.conv_layers).zip(&mut layers) {
-            for axis in Axis::ALL {
-                let values = self.values(index, axis);
-                axis.set(layer, *values.get(rng.index(values.len()))?);
+            for setting in Setting::ALL {
+                let values = self.values(index, setting);
+                setting.set(layer, *values.get(rng.index(values.len()))?);
             }
             self.give_bits(index, layer)?;
         }
@@ -173,7 +180,7 @@ impl Subspace {
 
     /// Replaces a pair of 0 bits, which no space contains, by the pair with the least bits.
     fn give_bits(&self, index: u8, layer: &mut ConvLayer) -> Option<()> {
-        for (int, frac) in [(Axis::ActInt, Axis::ActFrac), (Axis::WeightInt, Axis::WeightFrac)] {
+        for (int, frac) in [(Setting::ActInt, Setting::ActFrac), (Setting::WeightInt, Setting::WeightFrac)] {
             if int.get(layer) + frac.get(layer) > 0 {
                 continue;
             }

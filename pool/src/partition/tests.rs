@@ -1,4 +1,4 @@
-use podl_consensus::workload::{Architecture, Space};
+use podl_consensus::workload::{Architecture, Setting, Space};
 use proptest::prelude::*;
 
 use super::*;
@@ -10,11 +10,11 @@ fn subset(values: Vec<u16>) -> impl Strategy<Value = Vec<u16>> {
 /// Small spaces of one or two layers, whose networks fit 128 bits.
 fn spaces() -> impl Strategy<Value = Space> {
     let full = Space::full(1);
-    let lists: Vec<_> = Axis::ALL.iter().map(|axis| subset(axis.values(&full))).collect();
+    let lists: Vec<_> = Setting::ALL.iter().map(|setting| subset(setting.values(&full))).collect();
     (1u8..=2, lists).prop_map(|(conv_layers, lists)| {
         let mut space = Space::full(conv_layers);
-        for (axis, list) in Axis::ALL.iter().zip(&lists) {
-            axis.set_values(&mut space, list);
+        for (setting, list) in Setting::ALL.iter().zip(&lists) {
+            setting.set_values(&mut space, list);
         }
         space
     })
@@ -90,13 +90,13 @@ proptest! {
 fn enumerate(space: &Space) -> Vec<Architecture> {
     let mut rng = SeededRng::new(b"", "start");
     let mut all = vec![Subspace::whole(space.clone()).draw(&mut rng).unwrap()];
-    for axis in Axis::ALL {
+    for setting in Setting::ALL {
         all = all
             .into_iter()
             .flat_map(|network| {
-                axis.values(space).into_iter().map(move |value| {
+                setting.values(space).into_iter().map(move |value| {
                     let mut network = network.clone();
-                    axis.set(&mut network.layers[0], value);
+                    setting.set(&mut network.layers[0], value);
                     network
                 })
             })
@@ -111,7 +111,9 @@ fn nine_boxes_of_the_paper_space_cut_only_kernels() {
     let space = Space::full(6);
     let parts = disjoint(&space, 9);
     assert_eq!(parts.len(), 9);
-    assert!(parts.iter().flat_map(|p| &p.cuts).all(|c| matches!(c.axis, Axis::KernelWidth | Axis::KernelHeight)));
+    assert!(
+        parts.iter().flat_map(|p| &p.cuts).all(|c| matches!(c.setting, Setting::KernelWidth | Setting::KernelHeight))
+    );
     // No box has all its kernels of 1 in a cut setting.
     assert!(parts.iter().flat_map(|p| &p.cuts).all(|c| c.values.iter().any(|&v| v >= 3)));
     // The full space of 6 layers has more networks than 128 bits can count.
@@ -135,7 +137,7 @@ fn algorithm1_covers_little_of_the_settings() {
 #[test]
 fn cuts_from_strangers_are_checked() {
     let space = Space::full(2);
-    let good = Subspace::whole(space.clone()).cut(1, Axis::Filters, &[4, 8]);
+    let good = Subspace::whole(space.clone()).cut(1, Setting::Filters, &[4, 8]);
     assert!(good.is_part_of(&space));
     let mut outside = good.clone();
     outside.cuts[0].values = vec![4, 5];

@@ -1,11 +1,12 @@
 //! The ten settings of a layer, addressed alike (paper, tables 1 and 2).
 
-use podl_consensus::workload::{ConvLayer, Space};
 use serde::{Deserialize, Serialize};
+
+use super::{ConvLayer, Space};
 
 /// One setting of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Axis {
+pub enum Setting {
     /// Kernel height, in pixels.
     KernelHeight,
     /// Kernel width, in pixels.
@@ -28,7 +29,7 @@ pub enum Axis {
     WeightFrac,
 }
 
-impl Axis {
+impl Setting {
     /// All of them, in the paper's order.
     pub const ALL: [Self; 10] = [
         Self::KernelHeight,
