@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::finn::{Memory, Pipeline};
 use super::{Cost, CostModel, Explanation, evaluate};
 
-/// Classes of the network that a line stands for, which decide on the last dense layer of [`Estimator::Finn`].
+/// Classes of the network that a line stands for unless it says so, which decide on the last dense layer of
+/// [`Estimator::Finn`].
 const CLASSES: u16 = 10;
 
 /// What answers lines.
@@ -15,11 +16,11 @@ const CLASSES: u16 = 10;
 pub enum Estimator {
     /// A model of tiles and groups; the dense layers are no part of it.
     Mapping(CostModel),
-    /// The FINN tool chain's estimators, with the default dense layers and 10 classes.
+    /// The FINN tool chain's estimators, with the default dense layers.
     Finn,
 }
 
-/// An architecture file, with bounds of its own if it likes.
+/// An architecture file, with bounds and images of its own if it likes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Question {
@@ -28,6 +29,16 @@ struct Question {
     lut_bound: Option<u64>,
     #[serde(default, deserialize_with = "whole_number")]
     throughput_bound: Option<u64>,
+    input: Option<InputShape>,
+    classes: Option<u16>,
+}
+
+/// What a line asks about.
+struct Subject {
+    architecture: Architecture,
+    bounds: Bounds,
+    input: InputShape,
+    classes: u16,
 }
 
 /// What the model says; zeros where no design is feasible, as in the published logs.
@@ -73,34 +84,39 @@ fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
 }
 
 impl Question {
-    fn parse(text: &str, bounds: Bounds) -> Result<(Architecture, Bounds), String> {
+    fn parse(text: &str, bounds: Bounds) -> Result<Subject, String> {
         let question: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
         let bounds = Bounds {
             lut: question.lut_bound.unwrap_or(bounds.lut),
             throughput: question.throughput_bound.unwrap_or(bounds.throughput),
         };
-        Ok((Architecture { layers: question.layers }, bounds))
+        let (input, classes) = (question.input.unwrap_or(InputShape::CIFAR), question.classes.unwrap_or(CLASSES));
+        if input.values() == 0 || classes == 0 {
+            return Err("input and classes must be at least 1".into());
+        }
+        Ok(Subject { architecture: Architecture { layers: question.layers }, bounds, input, classes })
     }
 }
 
-fn pipeline(architecture: &Architecture) -> Result<Pipeline, String> {
-    let network = Network::new(architecture, InputShape::CIFAR, CLASSES, DenseConfig::default());
-    Pipeline::new(&network.map_err(|e| e.to_string())?, Memory::default()).map_err(|e| e.to_string())
+impl Subject {
+    fn pipeline(&self) -> Result<Pipeline, String> {
+        let network = Network::new(&self.architecture, self.input, self.classes, DenseConfig::default());
+        Pipeline::new(&network.map_err(|e| e.to_string())?, Memory::default()).map_err(|e| e.to_string())
+    }
 }
 
 /// Answers line `line` (from 1): an architecture file, which may carry its own `lut_bound` and `throughput_bound`
-/// (otherwise `bounds`). Images are of 3 x 32 x 32.
+/// (otherwise `bounds`), `input` (otherwise 3 x 32 x 32) and `classes` (otherwise 10).
 ///
 /// # Errors
 /// [`LineError`] when the line is not an architecture or the model cannot express it.
 pub fn answer_line(estimator: Estimator, bounds: Bounds, line: usize, text: &str) -> Result<Answer, LineError> {
     let answer = || -> Result<Answer, String> {
-        let (architecture, bounds) = Question::parse(text, bounds)?;
+        let subject = Question::parse(text, bounds)?;
+        let Subject { architecture, bounds, input, .. } = &subject;
         let cost = match estimator {
-            Estimator::Mapping(model) => {
-                evaluate(model, &architecture, InputShape::CIFAR, bounds).map_err(|e| e.to_string())?
-            }
-            Estimator::Finn => pipeline(&architecture)?.within(bounds).map(|design| design.cost()),
+            Estimator::Mapping(model) => evaluate(model, architecture, *input, *bounds).map_err(|e| e.to_string())?,
+            Estimator::Finn => subject.pipeline()?.within(*bounds).map(|design| design.cost()),
         };
         Ok(Answer::new(cost))
     };
@@ -113,12 +129,13 @@ pub fn answer_line(estimator: Estimator, bounds: Bounds, line: usize, text: &str
 /// As [`answer_line`].
 pub fn explain_line(estimator: Estimator, bounds: Bounds, line: usize, text: &str) -> Result<Explanation, LineError> {
     let explain = || -> Result<Explanation, String> {
-        let (architecture, bounds) = Question::parse(text, bounds)?;
+        let subject = Question::parse(text, bounds)?;
+        let Subject { architecture, bounds, input, .. } = &subject;
         match estimator {
             Estimator::Mapping(model) => {
-                Explanation::of_mapping(model, &architecture, InputShape::CIFAR, bounds).map_err(|e| e.to_string())
+                Explanation::of_mapping(model, architecture, *input, *bounds).map_err(|e| e.to_string())
             }
-            Estimator::Finn => Ok(Explanation::of_pipeline(&pipeline(&architecture)?, bounds)),
+            Estimator::Finn => Ok(Explanation::of_pipeline(&subject.pipeline()?, *bounds)),
         }
     };
     explain().map_err(|error| LineError { line, error })
@@ -153,6 +170,18 @@ mod tests {
         assert!(!answer_line(NAQS, none, 1, &golden("")).unwrap().feasible);
         let own = golden(r#","lut_bound":1e5,"throughput_bound":1000.0"#);
         assert_eq!(answer_line(NAQS, none, 1, &own).unwrap().lut, 99_576);
+    }
+
+    #[test]
+    fn a_lines_own_images_count() {
+        let digits = golden(r#","input":{"channels":1,"height":28,"width":28},"classes":20"#);
+        for estimator in [NAQS, CORRECTED, Estimator::Finn] {
+            let (own, usual) =
+                (answer_line(estimator, BOUNDS, 1, &digits), answer_line(estimator, BOUNDS, 1, &golden("")));
+            assert_ne!(own.unwrap(), usual.unwrap());
+        }
+        let nothing = golden(r#","input":{"channels":0,"height":28,"width":28}"#);
+        assert!(answer_line(NAQS, BOUNDS, 1, &nothing).unwrap_err().error.contains("at least 1"));
     }
 
     #[test]
