@@ -11,7 +11,7 @@ use podl_consensus::workload::{Architecture, DenseConfig, Network};
 use podl_nas::artefact::Model;
 use podl_nas::data::{Dataset, DatasetSpec, input_table};
 use podl_nas::engine::Engine;
-use podl_nas::train::{Precision, Schedule, ThreadPool, TrainConfig, Trainer};
+use podl_nas::train::{Precision, Schedule, ThreadPool, TrainConfig, TrainDevice, Trainer};
 use serde::Serialize;
 
 use super::super::output::Out;
@@ -40,6 +40,10 @@ pub(crate) struct TrainArgs {
     /// Threads; the result does not depend on them [default: one a core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// cpu, cuda or cuda:N (an NVIDIA card, in a podl that was built with the feature cuda). Only on the CPU does the
+    /// same seed make the same model bit for bit.
+    #[arg(long, default_value = "cpu")]
+    device: TrainDevice,
     /// Seed of weights and data order: the same seed makes the same model.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -82,6 +86,8 @@ struct Outcome {
 }
 
 pub(crate) fn run(args: &TrainArgs, out: &Out) -> anyhow::Result<()> {
+    // Before the data set is read, which may take a while.
+    args.device.check()?;
     let architecture = read_architecture(&args.arch)?;
     let source = args.dataset.load().with_context(|| format!("data set {}", args.dataset))?;
     // Of the whole training set, so that `podl model eval` feeds the model the same values.
@@ -110,7 +116,7 @@ pub(crate) fn run(args: &TrainArgs, out: &Out) -> anyhow::Result<()> {
         model_root,
         epochs: trainer.epochs_done(),
     };
-    out.record(&outcome, || text(&outcome))
+    out.record(&outcome, || text(&outcome, args.device))
 }
 
 /// An architecture from a file or from text that is JSON already.
@@ -135,7 +141,7 @@ fn trainer(args: &TrainArgs, network: Network, table: &[Vec<i16>], threads: usiz
         ..TrainConfig::default()
     };
     let pool = Arc::new(ThreadPool::new(threads)?);
-    Ok(Trainer::new(network, table, config, seed_bytes(args.seed), pool)?)
+    Ok(Trainer::on_device(args.device, network, table, config, seed_bytes(args.seed), pool)?)
 }
 
 /// Trains all epochs and returns images a second.
@@ -187,10 +193,14 @@ fn score_integers(
     Ok(Scored { correct, evaluate_images_per_second, model_root: Some(Hash32(model.root())) })
 }
 
-fn text(outcome: &Outcome) -> String {
+fn text(outcome: &Outcome, device: TrainDevice) -> String {
     let root = outcome.model_root.map_or("none (trained in floating point)".into(), |root| root.to_string());
+    let where_trained = match device {
+        TrainDevice::Cpu => String::new(),
+        other => format!(" on {other} (not reproducible bit for bit)"),
+    };
     format!(
-        "{} of {} test images correct ({:.4}) after {} epochs\nmodel  {root}\nspeed  {} images/s trained, {} evaluated",
+        "{} of {} test images correct ({:.4}) after {} epochs{where_trained}\nmodel  {root}\nspeed  {} images/s trained, {} evaluated",
         outcome.correct,
         outcome.images,
         outcome.accuracy,
