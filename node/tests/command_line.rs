@@ -49,6 +49,7 @@ fn help_is_as_it_was() {
         "task publish",
         "nas cost",
         "nas train",
+        "nas plot",
         "chain spec",
         "model",
         "dataset fetch",
@@ -112,6 +113,7 @@ fn wrong_command_lines_are_one_line_and_status_2() {
             vec!["nas", "search", "--out", "d", "--strategy", "luck"],
             "predictor, hill-climb, evolution, random, reinforce",
         ),
+        (vec!["nas", "train", "a.json", "--device", "gpu"], "expected cpu, cuda or cuda:N"),
     ] {
         let output = podl(&args);
         let line = error_of(&output);
@@ -133,6 +135,7 @@ fn failures_are_one_line_and_status_1() {
         (vec!["dataset", "inspect", "cifar10:nowhere"], "nowhere"),
         (vec!["nas", "train", "{\"layers\":[]}"], "layers"),
         (vec!["nas", "study", "--records", "nowhere.csv"], "nowhere.csv"),
+        (vec!["nas", "plot", "nowhere"], "nowhere holds no search"),
         (vec!["chain", "verify", "--data-dir", "nowhere"], "holds no chain"),
         (vec!["chain", "import", "nowhere.blocks", "--data-dir", "d"], "nowhere.blocks"),
         (vec!["node", "run", "--set", "max_pears=3"], "did you mean max_peers?"),
@@ -244,6 +247,47 @@ fn a_trained_model_evaluates_to_what_training_said() {
     }
     assert_eq!(eval["images"], 2500);
     assert!(eval["images_per_second"].as_f64().unwrap() > 0.0);
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn cuda_needs_a_program_with_cuda() {
+    // Said before anything is read: the architecture is not there either.
+    let line = error_of(&podl(&["nas", "train", "nowhere.json", "--device", "cuda"]));
+    assert!(line.contains("built without CUDA") && line.contains("--features podl-node/cuda"), "{line}");
+}
+
+#[test]
+fn a_search_is_drawn_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| podl_in(folder.path(), args, "");
+    let args = ["nas", "search", "--dataset", "builtin:cli", "--space", "S6", "--layers", "3", "--train", "128"];
+    let search = run(&[&args[..], &["--validation", "100", "--episodes", "4", "--out", "s", "--json"]].concat());
+    assert!(search.status.success(), "{}", text(&search.stderr));
+    let best = text(&search.stdout).lines().last().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+    let journal = folder.path().join("s/journal.jsonl");
+    let whole = std::fs::read_to_string(&journal).unwrap();
+    // A line that is being written, as a running or killed search leaves it.
+    std::fs::write(&journal, format!("{whole}{{\"episode\":{{\"episo")).unwrap();
+    let plot = run(&["nas", "plot", "s", "--json"]);
+    assert!(plot.status.success(), "{}", text(&plot.stderr));
+    let drawn: serde_json::Value = serde_json::from_slice(&plot.stdout).unwrap();
+    assert_eq!((&drawn["episodes"], &drawn["best_reward"]), (&4.into(), &best.unwrap()["best_accuracy"]));
+    let front = drawn["front"].as_array().unwrap();
+    assert!((1..=4).contains(&front.len()) && front.iter().all(|p| p["lut"].as_u64().unwrap() > 0), "{front:?}");
+    let files: Vec<_> = drawn["files"].as_array().unwrap().iter().map(|file| file.as_str().unwrap()).collect();
+    assert_eq!(files, ["s/reward.svg", "s/reward.png", "s/front.svg", "s/front.png"]);
+    for (svg, png) in [(files[0], files[1]), (files[2], files[3])] {
+        let svg = std::fs::read_to_string(folder.path().join(svg)).unwrap();
+        assert!(svg.contains("<text") && svg.matches("<circle").count() >= 4);
+        image::open(folder.path().join(png)).unwrap();
+    }
+    // Drawing changed nothing, and says what is wrong where something is.
+    assert!(std::fs::read_to_string(&journal).unwrap().starts_with(&whole));
+    std::fs::write(&journal, whole.replacen("\"reward\":", "\"prize\":", 1)).unwrap();
+    assert!(error_of(&run(&["nas", "plot", "s"])).contains("journal.jsonl, line 2: "));
+    std::fs::write(&journal, whole.lines().next().unwrap().to_owned() + "\n").unwrap();
+    assert!(error_of(&run(&["nas", "plot", "s"])).contains("not finished an episode yet"));
 }
 
 #[test]

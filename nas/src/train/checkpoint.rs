@@ -1,10 +1,8 @@
 //! Training that goes on where it stopped.
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
-use super::ops::with_floats;
-use super::threads::lock;
 use super::trainer::{TrainError, Trainer};
 
 /// Bytes of the checksum at the end of a file.
@@ -64,13 +62,13 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Candle`].
     pub fn checkpoint(&self) -> Result<Checkpoint, TrainError> {
-        let values = |var: &candle_core::Var| with_floats([var.as_tensor()], |[values]| values.to_vec());
+        let values = |var: &Var| var.to_device(&Device::Cpu)?.flatten_all()?.to_vec1();
         Ok(Checkpoint {
             job: self.identity(),
             epochs: self.epoch,
             steps: self.step,
-            variables: self.vars().map(values).collect::<Result<_, _>>()?,
-            velocity: self.velocity.iter().map(|velocity| lock(velocity).clone()).collect(),
+            variables: self.vars().map(values).collect::<candle_core::Result<_>>()?,
+            velocity: self.learner.velocity()?,
         })
     }
 
@@ -85,11 +83,9 @@ impl Trainer {
             return Err(TrainError::OtherCheckpoint);
         }
         for (var, values) in self.vars().zip(&from.variables) {
-            var.set(&Tensor::from_slice(values, var.shape(), &Device::Cpu)?)?;
+            var.set(&Tensor::from_slice(values, var.shape(), var.device())?)?;
         }
-        for (velocity, values) in self.velocity.iter().zip(&from.velocity) {
-            lock(velocity).clone_from(values);
-        }
+        self.learner.set_velocity(&from.velocity)?;
         (self.epoch, self.step) = (from.epochs, from.steps);
         Ok(())
     }

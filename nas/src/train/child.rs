@@ -6,13 +6,10 @@ use candle_core::{CustomOp1, CustomOp3, Device, Result, Tensor, Var};
 use podl_consensus::workload::Network;
 
 use super::config::Precision;
+use super::initial::{Parameters, initial_parameters};
 use super::kernels::window::Geometry;
 use super::ops::{ConvOp, CrossEntropyOp, DenseOp, LayerNumbers};
 use super::threads::ThreadPool;
-use crate::data::Random;
-
-/// Domain of the streams that initial weights come from.
-const WEIGHT_DOMAIN: &str = "podl train initial weights v1";
 
 /// Weights and bias of one layer, in floating point.
 pub struct LayerVars {
@@ -56,51 +53,26 @@ pub struct LossAndGradients {
     pub gradients: Vec<Tensor>,
 }
 
-/// `count` values of a normal distribution with that deviation (Box-Muller on a seeded stream, `libm` only).
-fn normal(seed: &[u8; 32], tensor: u64, count: usize, deviation: f64) -> Vec<f32> {
-    let mut random = Random::new(WEIGHT_DOMAIN, seed, tensor);
-    let mut uniform = move || (f64::from(random.u32()) + 0.5) / 4_294_967_296.0;
-    let mut values = Vec::with_capacity(count + 1);
-    while values.len() < count {
-        let radius = libm::sqrt(-2.0 * libm::log(uniform())) * deviation;
-        let angle = 2.0 * std::f64::consts::PI * uniform();
-        values.extend([(radius * libm::cos(angle)) as f32, (radius * libm::sin(angle)) as f32]);
-    }
-    values.truncate(count);
-    values
-}
-
 impl Child {
-    /// A fresh network: He-normal weights from the seed (deviation `sqrt(2 / inputs)`), biases 0.
+    /// A fresh network with the initial parameters of the seed.
     pub fn new(network: &Network, precision: Precision, seed: &[u8; 32], pool: Arc<ThreadPool>) -> Result<Self> {
         let numbers = |weight, act: Option<_>| match precision {
             Precision::Quantised => LayerNumbers::quantised(weight, act),
             Precision::Float => LayerNumbers::float(act.is_some()),
         };
-        let mut plan = Vec::with_capacity(network.convs.len() + 2);
+        let mut ops = Vec::with_capacity(network.convs.len() + 2);
         for (index, conv) in network.convs.iter().enumerate() {
-            let g = Geometry::new(conv);
-            let (outputs, inputs) = (g.filters, g.depth);
             let numbers = numbers(conv.layer.weight, Some(conv.layer.act));
-            plan.push((outputs, inputs, LayerOp::Conv(ConvOp::new(pool.clone(), Arc::new(g), numbers, index > 0))));
+            let geometry = Arc::new(Geometry::new(conv));
+            ops.push(LayerOp::Conv(ConvOp::new(pool.clone(), geometry, numbers, index > 0)));
         }
         let dense = network.dense;
-        for (shape, act) in [(network.hidden, Some(dense.act)), (network.output, None)] {
-            let op = DenseOp::new(pool.clone(), numbers(dense.weight, act));
-            plan.push((shape.outputs as usize, shape.inputs as usize, LayerOp::Dense(op)));
+        for act in [Some(dense.act), None] {
+            ops.push(LayerOp::Dense(DenseOp::new(pool.clone(), numbers(dense.weight, act))));
         }
-        let layer = |(index, (outputs, inputs, op)): (u64, (usize, usize, LayerOp))| {
-            let values = normal(seed, index, outputs * inputs, libm::sqrt(2.0 / inputs as f64));
-            let weights = Var::from_vec(values, (outputs, inputs), &Device::Cpu)?;
-            let bias = Var::from_vec(vec![0.0f32; outputs], outputs, &Device::Cpu)?;
-            Ok(LayerVars { weights, bias, op })
-        };
-        Ok(Self { layers: (0..).zip(plan).map(layer).collect::<Result<_>>()? })
-    }
-
-    /// Layers in the order of the artefact.
-    pub fn layers(&self) -> &[LayerVars] {
-        &self.layers
+        let parameters = initial_parameters(network, seed, &Device::Cpu)?;
+        let layer = |([weights, bias], op): (Parameters, LayerOp)| LayerVars { weights, bias, op };
+        Ok(Self { layers: parameters.into_iter().zip(ops).map(layer).collect() })
     }
 
     /// All variables, layer by layer, weights first.
@@ -144,21 +116,8 @@ impl Child {
 
 #[cfg(test)]
 mod tests {
+    use super::super::initial::normal;
     use super::*;
-
-    #[test]
-    fn initial_weights_are_normal_and_follow_the_seed() {
-        let values = normal(&[1; 32], 0, 20_001, 0.5);
-        let n = values.len() as f64;
-        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-        let variance = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
-        let tail = values.iter().filter(|v| v.abs() > 0.98).count() as f64 / n;
-        assert!(mean.abs() < 0.02 && (variance - 0.25).abs() < 0.01, "{mean} {variance}");
-        assert!((tail - 0.05).abs() < 0.01, "{tail} beyond 1.96 deviations");
-        assert_eq!(values, normal(&[1; 32], 0, 20_001, 0.5));
-        assert_ne!(values, normal(&[1; 32], 1, 20_001, 0.5));
-        assert_ne!(values, normal(&[2; 32], 0, 20_001, 0.5));
-    }
 
     #[test]
     fn walking_back_gives_the_bits_of_candles_own_backward() {

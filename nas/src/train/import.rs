@@ -1,6 +1,6 @@
 //! From an integer artefact back to trainable variables: continuing somebody's training.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::trainer::{TrainError, Trainer};
 use crate::artefact::Model;
@@ -26,7 +26,7 @@ impl Trainer {
             return Err(TrainError::Config(format!("a model with tensors of {got:?} values, expected {expected:?}")));
         }
         for (var, values) in self.vars().zip(tensors) {
-            var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu)?)?;
+            var.set(&Tensor::from_vec(values, var.shape(), var.device())?)?;
         }
         Ok(())
     }

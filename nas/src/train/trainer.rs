@@ -1,17 +1,17 @@
 //! The training loop.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
 use podl_consensus::workload::{InputShape, Network};
 
-use super::child::Child;
 use super::config::TrainConfig;
-use super::export::quantise_child;
+use super::device::TrainDevice;
+use super::export::quantised_model;
 use super::kernels::dense::SgdStep;
-use super::ops::SgdOp;
+use super::learner::Learner;
 use super::threads::ThreadPool;
 use crate::artefact::{Model, ModelError};
 use crate::data::{Dataset, Random};
@@ -74,6 +74,9 @@ pub enum TrainError {
     /// The trained parameters make no model (formats beyond the engine's).
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The device that was asked for is not there.
+    #[error("{0}")]
+    Device(String),
     /// An error inside candle.
     #[error("candle: {0}")]
     Candle(#[from] candle_core::Error),
@@ -103,11 +106,11 @@ pub struct EpochReport {
     pub seconds: f64,
 }
 
-/// A network in training. Everything is determined by network, data, settings and seed; not by threads.
+/// A network in training. Everything is determined by network, data, settings and seed; not by threads. That holds on
+/// the CPU; other devices sum in orders of their own.
 pub struct Trainer {
     pub(super) network: Network,
-    child: Child,
-    pub(super) velocity: Vec<Mutex<Vec<f32>>>,
+    pub(super) learner: Box<dyn Learner>,
     pub(super) table: Vec<[f32; 256]>,
     pub(super) config: TrainConfig,
     pub(super) seed: [u8; 32],
@@ -118,8 +121,8 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A fresh network from the seed. `input_table` is the task's: the network trains on the very values that the
-    /// integer engine feeds it.
+    /// A fresh network from the seed, trained on the CPU. `input_table` is the task's: the network trains on the very
+    /// values that the integer engine feeds it.
     ///
     /// # Errors
     /// [`TrainError::Config`], [`TrainError::InputTable`].
@@ -130,12 +133,26 @@ impl Trainer {
         seed: [u8; 32],
         pool: Arc<ThreadPool>,
     ) -> Result<Self, TrainError> {
+        Self::on_device(TrainDevice::Cpu, network, input_table, config, seed, pool)
+    }
+
+    /// As [`Trainer::new`], on that device. Only training on the CPU gives the same bits every time.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`], and [`TrainError::Device`] when the device is not there.
+    pub fn on_device(
+        device: TrainDevice,
+        network: Network,
+        input_table: &[Vec<i16>],
+        config: TrainConfig,
+        seed: [u8; 32],
+        pool: Arc<ThreadPool>,
+    ) -> Result<Self, TrainError> {
         config.check().map_err(TrainError::Config)?;
         let table = float_table(input_table, network.input.channels)?;
-        let child = Child::new(&network, config.precision, &seed, pool.clone())?;
-        let velocity = child.vars().map(|var| Mutex::new(vec![0.0; var.elem_count()])).collect();
+        let learner = device.learner(&network, config.precision, &seed, &pool)?;
         let cancel = Arc::new(AtomicBool::new(false));
-        Ok(Self { network, child, velocity, table, config, seed, pool, epoch: 0, step: 0, cancel })
+        Ok(Self { network, learner, table, config, seed, pool, epoch: 0, step: 0, cancel })
     }
 
     /// Raising this flag ends a running epoch after its current batch.
@@ -219,15 +236,11 @@ impl Trainer {
         Ok(EpochReport { images: of * self.config.batch, loss, seconds: start.elapsed().as_secs_f64() })
     }
 
-    fn train_batch(&self, data: &Dataset, indices: &[usize], rate: f32) -> Result<f32, TrainError> {
+    fn train_batch(&mut self, data: &Dataset, indices: &[usize], rate: f32) -> Result<f32, TrainError> {
         let labels = indices.iter().map(|&index| data.labels[index]).collect();
-        let result = self.child.loss_and_gradients(&self.batch(data, indices)?, labels)?;
         let TrainConfig { momentum, weight_decay, .. } = self.config;
-        let step = SgdStep { rate, momentum, weight_decay };
-        for ((var, velocity), gradient) in self.child.vars().zip(&self.velocity).zip(&result.gradients) {
-            var.inplace_op2(gradient, &SgdOp { pool: &self.pool, step, velocity })?;
-        }
-        Ok(result.loss)
+        let images = self.batch(data, indices)?;
+        Ok(self.learner.train_batch(&images, labels, SgdStep { rate, momentum, weight_decay })?)
     }
 
     /// The images at these indices as a tensor, through the input table.
@@ -257,7 +270,7 @@ impl Trainer {
         let all: Vec<usize> = (0..data.len()).collect();
         self.pool.install(|| {
             for indices in all.chunks(self.config.batch) {
-                let logits = self.child.forward(&self.batch(data, indices)?)?;
+                let logits = self.learner.logits(&self.batch(data, indices)?)?;
                 for logits in logits.to_vec2::<f32>()? {
                     found.push(first_greatest(&logits));
                 }
@@ -271,12 +284,12 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Model`] when the network's formats are beyond the engine's.
     pub fn quantised_model(&self) -> Result<Model, TrainError> {
-        quantise_child(&self.network, &self.child)
+        quantised_model(&self.network, &self.learner.vars())
     }
 
     /// The variables, layer by layer, weights first.
     pub fn vars(&self) -> impl Iterator<Item = &Var> {
-        self.child.vars()
+        self.learner.vars().into_iter()
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod cost;
 mod explain;
+mod front;
+mod plot;
 mod search;
 mod study;
 mod train;
@@ -33,6 +35,9 @@ pub(super) enum NasCommand {
         after_help = "Example: podl nas search --dataset builtin --space S2 --episodes 50 --epochs 2 --out search-1 --json"
     )]
     Search(Box<search::SearchArgs>),
+    /// Draw a search as SVG and PNG: rewards against episodes, and the Pareto front of accuracy against LUTs.
+    #[command(after_help = "Example: podl nas plot search-1")]
+    Plot(plot::PlotArgs),
     /// Compare search strategies over recorded evaluations, without training anything.
     #[command(after_help = "Example: podl nas study --records episodes.csv --seeds 10 --json")]
     Study(study::StudyArgs),
@@ -43,6 +48,7 @@ pub(super) fn run(command: NasCommand, out: &Out) -> anyhow::Result<()> {
         NasCommand::Cost(args) => cost::run(&args, out),
         NasCommand::Train(args) => train::run(&args, out),
         NasCommand::Search(args) => search::run(&args, out),
+        NasCommand::Plot(args) => plot::run(&args, out),
         NasCommand::Study(args) => study::run(&args, out),
     }
 }
@@ -64,7 +70,9 @@ fn write_replacing(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file =
         tempfile::NamedTempFile::new_in(folder).with_context(|| format!("writing to {}", folder.display()))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).context("writing the model")?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .with_context(|| format!("writing {}", path.display()))?;
     file.persist(path).with_context(|| format!("writing {}", path.display()))?;
     Ok(())
 }

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use podl_chain_spec::Hash32;
 use podl_consensus::workload::{Architecture, DenseConfig, Network};
 use podl_nas::artefact::Model;
 use podl_nas::data::{Dataset, DatasetSpec, input_table};
 use podl_nas::engine::Engine;
-use podl_nas::train::{Precision, Schedule, ThreadPool, TrainConfig, Trainer};
+use podl_nas::train::{Precision, ThreadPool, TrainDevice, Trainer};
 use serde::Serialize;
 
 use super::super::output::Out;
 use super::super::progress::Progress;
+use super::training::TrainingArgs;
 use super::{seed_bytes, threads_or_all, write_replacing};
 
 #[derive(Debug, Args)]
@@ -34,39 +35,20 @@ pub(crate) struct TrainArgs {
     /// Use the first N test images only.
     #[arg(long, value_name = "N")]
     test: Option<usize>,
-    /// Images of a batch.
-    #[arg(long, default_value_t = 128, value_parser = parse_batch)]
-    batch: usize,
     /// Threads; the result does not depend on them [default: one a core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Seed of weights and data order: the same seed makes the same model.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Greatest learning rate.
-    #[arg(long, default_value_t = 0.01)]
-    learning_rate: f32,
-    /// Course of the learning rate.
-    #[arg(long, value_enum, default_value = "constant")]
-    schedule: Course,
+    #[command(flatten)]
+    training: TrainingArgs,
     /// Train in floating point; the model that is written is quantised afterwards.
     #[arg(long)]
     float: bool,
     /// Where the integer model goes.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Course {
-    /// The same rate throughout.
-    Constant,
-    /// Half a cosine, down to 0 at the end.
-    Cosine,
-}
-
-fn parse_batch(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a number of at least 1".into())
 }
 
 /// What training brought. The names are a stable interface.
@@ -82,6 +64,8 @@ struct Outcome {
 }
 
 pub(crate) fn run(args: &TrainArgs, out: &Out) -> anyhow::Result<()> {
+    // Before the data set is read, which may take a while.
+    args.training.device.check()?;
     let architecture = read_architecture(&args.arch)?;
     let source = args.dataset.load().with_context(|| format!("data set {}", args.dataset))?;
     // Of the whole training set, so that `podl model eval` feeds the model the same values.
@@ -110,7 +94,7 @@ pub(crate) fn run(args: &TrainArgs, out: &Out) -> anyhow::Result<()> {
         model_root,
         epochs: trainer.epochs_done(),
     };
-    out.record(&outcome, || text(&outcome))
+    out.record(&outcome, || text(&outcome, args.training.device))
 }
 
 /// An architecture from a file or from text that is JSON already.
@@ -123,24 +107,15 @@ pub(crate) fn read_architecture(arch: &str) -> anyhow::Result<Architecture> {
 }
 
 fn trainer(args: &TrainArgs, network: Network, table: &[Vec<i16>], threads: usize) -> anyhow::Result<Trainer> {
-    let config = TrainConfig {
-        epochs: args.epochs,
-        batch: args.batch,
-        learning_rate: args.learning_rate,
-        schedule: match args.schedule {
-            Course::Constant => Schedule::Constant,
-            Course::Cosine => Schedule::Cosine,
-        },
-        precision: if args.float { Precision::Float } else { Precision::Quantised },
-        ..TrainConfig::default()
-    };
+    let precision = if args.float { Precision::Float } else { Precision::Quantised };
+    let config = args.training.config(args.epochs, precision);
     let pool = Arc::new(ThreadPool::new(threads)?);
-    Ok(Trainer::new(network, table, config, seed_bytes(args.seed), pool)?)
+    Ok(Trainer::on_device(args.training.device, network, table, config, seed_bytes(args.seed), pool)?)
 }
 
 /// Trains all epochs and returns images a second.
 fn train_all(trainer: &mut Trainer, args: &TrainArgs, train: &Dataset) -> anyhow::Result<f64> {
-    let total = u64::from(args.epochs) * (train.len() / args.batch) as u64;
+    let total = u64::from(args.epochs) * (train.len() / args.training.batch) as u64;
     let mut progress = Progress::new("train", total);
     let (mut images, mut seconds) = (0, 0.0);
     for epoch in 0..args.epochs {
@@ -187,10 +162,14 @@ fn score_integers(
     Ok(Scored { correct, evaluate_images_per_second, model_root: Some(Hash32(model.root())) })
 }
 
-fn text(outcome: &Outcome) -> String {
+fn text(outcome: &Outcome, device: TrainDevice) -> String {
     let root = outcome.model_root.map_or("none (trained in floating point)".into(), |root| root.to_string());
+    let where_trained = match device {
+        TrainDevice::Cpu => String::new(),
+        other => format!(" on {other} (not reproducible bit for bit)"),
+    };
     format!(
-        "{} of {} test images correct ({:.4}) after {} epochs\nmodel  {root}\nspeed  {} images/s trained, {} evaluated",
+        "{} of {} test images correct ({:.4}) after {} epochs{where_trained}\nmodel  {root}\nspeed  {} images/s trained, {} evaluated",
         outcome.correct,
         outcome.images,
         outcome.accuracy,

@@ -1,7 +1,7 @@
 //! Flags of training that several commands share.
 
 use clap::{Args, ValueEnum};
-use podl_nas::train::{Precision, Schedule, TrainConfig};
+use podl_nas::train::{Precision, Schedule, TrainConfig, TrainDevice};
 
 /// How networks are trained.
 #[derive(Debug, Args)]
@@ -15,6 +15,10 @@ pub(super) struct TrainingArgs {
     /// Course of the learning rate.
     #[arg(long, value_enum, default_value = "constant")]
     pub schedule: Course,
+    /// cpu, cuda or cuda:N (an NVIDIA card, in a podl that was built with the feature cuda). Only on the CPU does the
+    /// same seed make the same model bit for bit.
+    #[arg(long, default_value = "cpu")]
+    pub device: TrainDevice,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -8,7 +8,7 @@ use podl_consensus::workload::{Architecture, Network};
 use podl_nas::artefact::Model;
 use podl_nas::engine::Engine;
 use podl_nas::search::{Job, MOST_REWARD, Search};
-use podl_nas::train::{ThreadPool, TrainError, Trainer};
+use podl_nas::train::{ThreadPool, TrainDevice, TrainError, Trainer};
 use serde::Serialize;
 use serde_json::json;
 
@@ -23,6 +23,7 @@ use super::settings::Settings;
 pub(super) struct Workshop<'a> {
     pub settings: &'a Settings,
     pub material: &'a Material,
+    pub device: TrainDevice,
     pub folder: &'a Path,
     pub checkpoints: Checkpoints,
     pub pool: Arc<ThreadPool>,
@@ -95,7 +96,7 @@ impl Workshop<'_> {
         let network = Network::new(&job.architecture, train.shape, train.classes, self.settings.space.dense)?;
         let (config, seed) = (self.settings.training.clone(), seed_bytes(self.settings.seed));
         let of_epoch = (train.len() / config.batch) as u64;
-        let mut trainer = Trainer::new(network, table, config, seed, self.pool.clone())?;
+        let mut trainer = Trainer::on_device(self.device, network, table, config, seed, self.pool.clone())?;
         self.checkpoints.resume(&mut trainer, job)?;
         let mut progress = Progress::new(&format!("network {}", job.episode), 0);
         let (mut images, mut seconds) = (0, 0.0);

@@ -104,6 +104,8 @@ impl SearchArgs {
 }
 
 pub(crate) fn run(args: &SearchArgs, out: &Out) -> anyhow::Result<()> {
+    // Before the data set is read, which may take a while.
+    args.training.device.check()?;
     let space = args.space.read()?;
     let material = Material::load(args)?;
     std::fs::create_dir_all(&args.out).with_context(|| format!("the folder {}", args.out.display()))?;
@@ -115,6 +117,7 @@ pub(crate) fn run(args: &SearchArgs, out: &Out) -> anyhow::Result<()> {
         bounds: args.bounds.read(),
         rungs: args.rungs(),
         training: args.training(material.train.len()),
+        device: args.training.device.to_string(),
         train_images: material.train.len(),
         validation_images: material.validation.len(),
     };
@@ -125,7 +128,8 @@ pub(crate) fn run(args: &SearchArgs, out: &Out) -> anyhow::Result<()> {
     }
     let pool = Arc::new(ThreadPool::new(threads_or_all(args.threads))?);
     let (folder, checkpoints) = (args.out.as_path(), Checkpoints::open(&args.out)?);
-    let workshop = Workshop { settings: &settings, material: &material, folder, checkpoints, pool };
+    let device = args.training.device;
+    let workshop = Workshop { settings: &settings, material: &material, device, folder, checkpoints, pool };
     while search.episodes() < args.episodes {
         let job = search.next()?;
         workshop.run(&mut search, &job, out)?;

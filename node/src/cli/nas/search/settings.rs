@@ -23,6 +23,8 @@ pub(super) struct Settings {
     pub bounds: Bounds,
     pub rungs: Rungs,
     pub training: TrainConfig,
+    /// Devices round differently.
+    pub device: String,
     pub train_images: usize,
     pub validation_images: usize,
 }
