@@ -7,10 +7,10 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PODL       := $(TARGET_DIR)/release/podl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build testnet test fmt lint direction deny unit doctest doc network clean
+.PHONY: help setup build testnet test test-export fmt lint direction deny unit doctest doc network clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install what is missing to build (Debian/Ubuntu), or say what to install
 	@bash scripts/setup.sh
@@ -21,7 +21,7 @@ build: setup ## build the podl program
 testnet: build ## run a local network; BLOCKS=n stops after n blocks, DATASET=cifar10:DIR publishes that
 	$(PODL) testnet up --nodes 4 --miners 3 --blocks $(BLOCKS) --dataset $(DATASET)
 
-test: setup fmt lint direction deny unit doctest network ## everything CI runs
+test: setup fmt lint direction deny unit test-export doctest network ## everything CI runs
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -40,6 +40,9 @@ deny: ## licences, bans and sources of all dependencies
 unit: setup
 	@if command -v cargo-nextest >/dev/null; then $(CARGO) nextest run --release --locked --workspace; \
 	else echo "unit: cargo-nextest is not installed, using cargo test"; $(CARGO) test --release --locked --workspace --lib --bins --tests; fi
+
+test-export: setup ## exported models through the public QONNX executor; CIFAR10=DIR adds that data set
+	@CARGO="$(CARGO)" bash scripts/test-export.sh
 
 doctest: setup
 	$(CARGO) test --release --locked --workspace --doc

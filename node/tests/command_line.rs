@@ -52,6 +52,7 @@ fn help_is_as_it_was() {
         "nas plot",
         "chain spec",
         "model",
+        "model export",
         "dataset fetch",
         "dataset inspect",
     ] {
@@ -106,6 +107,7 @@ fn wrong_command_lines_are_one_line_and_status_2() {
         (vec!["nas", "cost", "--lut", "1"], "--throughput"),
         (vec!["nas", "cost", "--bounds", "loose"], "paper, small, fast"),
         (vec!["node", "status", "--colour"], "--colour"),
+        (vec!["model", "export", "m", "--format", "tflite"], "qonnx, card, card-json"),
         (vec!["dataset", "inspect", "mnist"], "unknown data set"),
         (vec!["dataset", "fetch", "imagenet"], "cifar10, mnist, fashion-mnist"),
         (vec!["nas", "train", "a.json", "--epochs", "0"], "--epochs"),

@@ -55,7 +55,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(cost: Option<Cost>) -> Self {
+    pub(crate) fn new(cost: Option<Cost>) -> Self {
         match cost {
             None => Self { feasible: false, lut: 0, cycles: 0, throughput: 0.0 },
             Some(cost) => {

@@ -36,6 +36,28 @@ pub(super) struct SearchBoundsArgs {
     throughput: Option<u64>,
 }
 
+/// Bounds of a model that may know its own.
+#[derive(Debug, Args)]
+pub(super) struct ModelBoundsArgs {
+    /// Bounds of a card's FPGA cost by name; --lut and --throughput win [default: the task's, if known].
+    #[arg(long, value_name = "NAME", value_parser = named())]
+    bounds: Option<Bounds>,
+    /// Most LUTs of a network's FPGA design [default: 100000 where --throughput is given].
+    #[arg(long)]
+    lut: Option<u64>,
+    /// A network's design must be faster than this, in images a second [default: 1000 where --lut is given].
+    #[arg(long)]
+    throughput: Option<u64>,
+}
+
+impl ModelBoundsArgs {
+    /// The bounds that are meant, `None` when nothing was said.
+    pub(super) fn read(&self) -> Option<Bounds> {
+        let is_given = self.bounds.is_some() || self.lut.is_some() || self.throughput.is_some();
+        is_given.then(|| merge(self.bounds.unwrap_or(SEARCH), self.lut, self.throughput))
+    }
+}
+
 impl BoundsArgs {
     /// The bounds that are meant.
     pub(super) fn read(&self) -> Bounds {

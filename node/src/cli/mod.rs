@@ -69,7 +69,7 @@ enum Command {
     /// Publish tasks and follow them.
     #[command(subcommand)]
     Task(task::TaskCommand),
-    /// List, fetch and evaluate models.
+    /// List, fetch, evaluate and export models.
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// Make and guard accounts; balances, payments, history.
