@@ -4,20 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use podl_consensus::workload::{Bounds, InputShape};
 use podl_nas::cost::{CostModel, evaluate};
-use podl_nas::data::DatasetSpec;
-use podl_nas::search::{HistoryEpisode, MOST_REWARD, StrategyKind, history};
-use serde::{Deserialize, Serialize};
+use podl_nas::search::{HistoryEpisode, MOST_REWARD, history};
+use serde::Serialize;
 
 use super::super::output::{Out, grouped};
 use super::front::front;
+use super::search::{JOURNAL, SETTINGS, Settings};
 use super::write_replacing;
 use crate::plot::{Axis, Chart, Colour, Marks, Series, Ticks, steps};
-
-/// The files of a search's folder, as `podl nas search` writes them.
-const JOURNAL: &str = "journal.jsonl";
-const SETTINGS: &str = "settings.json";
 
 #[derive(Debug, Args)]
 pub(crate) struct PlotArgs {
@@ -27,14 +22,6 @@ pub(crate) struct PlotArgs {
     /// Where the figures go [default: the search's folder].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-}
-
-/// Of the search's settings, what the figures need.
-#[derive(Debug, Deserialize)]
-struct Settings {
-    dataset: String,
-    strategy: StrategyKind,
-    bounds: Bounds,
 }
 
 /// A network on the Pareto front.
@@ -56,7 +43,7 @@ struct Drawn {
 
 pub(crate) fn run(args: &PlotArgs, out: &Out) -> anyhow::Result<()> {
     let episodes = read_episodes(&args.search)?;
-    let settings = read_settings(&args.search)?;
+    let settings = Settings::read(&args.search)?;
     let luts = luts(&episodes, &settings)?;
     let points: Vec<(u64, u32)> = luts.iter().zip(&episodes).map(|(&lut, episode)| (lut, episode.reward)).collect();
     let on_front = front(&points);
@@ -94,34 +81,16 @@ fn read_episodes(folder: &Path) -> anyhow::Result<Vec<HistoryEpisode>> {
     Ok(episodes)
 }
 
-fn read_settings(folder: &Path) -> anyhow::Result<Settings> {
-    let path = folder.join(SETTINGS);
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
-}
-
 /// LUTs of every network under the search's bounds.
 fn luts(episodes: &[HistoryEpisode], settings: &Settings) -> anyhow::Result<Vec<u64>> {
-    let input = input_shape(&settings.dataset.parse()?)?;
     let lut = |episode: &HistoryEpisode| {
-        let cost = evaluate(CostModel::Corrected, &episode.architecture, input, settings.bounds)?;
+        let cost = evaluate(CostModel::Corrected, &episode.architecture, settings.input, settings.bounds)?;
         // The search trains nothing else.
         let cost =
             cost.with_context(|| format!("episode {} does not fit the bounds of {}", episode.episode, SETTINGS))?;
         Ok(cost.lut)
     };
     episodes.iter().map(lut).collect()
-}
-
-/// The input of networks for a data set. Two kinds have one size, the others are looked at.
-fn input_shape(dataset: &DatasetSpec) -> anyhow::Result<InputShape> {
-    match dataset {
-        DatasetSpec::Builtin { .. } | DatasetSpec::Cifar10 { .. } => Ok(InputShape::CIFAR),
-        DatasetSpec::Idx { .. } | DatasetSpec::Images { .. } => {
-            let source = dataset.load().with_context(|| format!("data set {dataset}, for the size of its images"))?;
-            Ok(source.train.shape)
-        }
-    }
 }
 
 fn fraction(reward: u32) -> f64 {

@@ -26,10 +26,10 @@ use super::{seed_bytes, threads_or_all};
 use checkpoints::Checkpoints;
 use episode::Workshop;
 use material::Material;
-use settings::Settings;
+pub(super) use settings::{SETTINGS, Settings};
 
 /// The search's events, in the output folder.
-const JOURNAL: &str = "journal.jsonl";
+pub(super) const JOURNAL: &str = "journal.jsonl";
 const BEST_ARCHITECTURE: &str = "best.json";
 const BEST_MODEL: &str = "best.podlmodel";
 
@@ -111,6 +111,7 @@ pub(crate) fn run(args: &SearchArgs, out: &Out) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("the folder {}", args.out.display()))?;
     let settings = Settings {
         dataset: args.dataset.to_string(),
+        input: material.train.shape,
         space,
         strategy: args.strategy,
         seed: args.seed,
