@@ -48,7 +48,7 @@ fn random_network(random: &mut Random) -> Network {
 fn images(input: InputShape, seed: u8) -> Tensor {
     let values: Vec<f32> = normal(&[seed; 32], 1, IMAGES * input.values(), 1.0);
     let values: Vec<f32> = values.iter().map(|v| (v * 256.0).round() / 256.0).collect();
-    let shape = (IMAGES, input.channels.into(), input.height.into(), input.width.into());
+    let shape = (IMAGES, usize::from(input.channels), usize::from(input.height), usize::from(input.width));
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
