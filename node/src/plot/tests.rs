@@ -49,7 +49,7 @@ fn svg_is_well_formed_and_holds_everything() {
     // 30 points and the legend's sample.
     assert_eq!(elements(&svg, "circle").0, 31);
     let (_, text) = elements(&svg, "text");
-    for expected in ["A title & more", "blocks", "share <of all>", "95 % of runs", "mean", "runs", "0.5", "20"] {
+    for expected in ["A title & more", "blocks", "share <of all>", "95 % of runs", "mean", "runs", "0.4", "20"] {
         assert!(text.split('|').any(|part| part == expected), "{expected} in {text}");
     }
     assert_eq!(svg, chart().svg().unwrap(), "the same figure is the same file");
@@ -61,15 +61,17 @@ fn svg_is_well_formed_and_holds_everything() {
 
 #[test]
 fn png_has_its_size_and_shows_the_colours() {
-    for chart in [chart(), bars()] {
-        let picture = image::load_from_memory(&chart.png().unwrap()).unwrap().to_rgb8();
+    // A line between two corners is about a thousand pixels long and five thick; dots hide a part of it.
+    for (chart, colour, least) in [(chart(), [0, 114, 178], 1_000), (bars(), [0, 158, 115], 100_000)] {
+        let png = chart.png().unwrap();
+        let picture = image::load_from_memory(&png).unwrap().to_rgb8();
         assert_eq!(picture.dimensions(), SIZE);
         let count = |colour: [u8; 3]| picture.pixels().filter(|pixel| pixel.0 == colour).count();
         let all = (SIZE.0 * SIZE.1) as usize;
         assert!(count([255; 3]) > all / 3, "white background");
         // Text and axes; the text is there without any font on the machine.
         assert!(count([0; 3]) > 8_000, "{} black pixels", count([0; 3]));
-        assert!(count([0, 158, 115]) > 50_000 || count([0, 114, 178]) > 2_000, "data");
+        assert!(count(colour) > least, "{} pixels of {colour:?}", count(colour));
     }
 }
 
