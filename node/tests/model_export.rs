@@ -96,7 +96,8 @@ fn what_lies_beside_a_model_is_taken_up() {
 fn wrong_files_and_choices_are_one_line() {
     let folder = trained();
     let at = folder.path();
-    let export = |file: &'static str, more: &[&str]| [&["model", "export", file, "--format", "qonnx"], more].concat();
+    let export =
+        |file: &'static str, more: &[&'static str]| [&["model", "export", file, "--format", "qonnx"], more].concat();
     assert!(error(at, &export("none.podlmodel", &[])).contains("cannot read the model none.podlmodel"));
     std::fs::write(at.join("text"), "no model at all, but longer than a header").unwrap();
     assert!(error(at, &export("text", &[])).contains("text is not a model"));

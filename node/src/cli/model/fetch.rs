@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use podl_chain_spec::Hash32;
+use podl_consensus::types::TaskId;
 use podl_nas::export::Provenance;
 use podl_rpc::NodeApiClient;
 use podl_rpc::client::{CallError, NodeClient};
@@ -42,23 +43,23 @@ pub(super) fn run(args: &FetchArgs, out: &Out) -> anyhow::Result<()> {
 }
 
 async fn fetch(client: &NodeClient, id: Hash32) -> anyhow::Result<(Provenance, Vec<u8>)> {
-    let root = resolve(client, id).await?;
+    let (root, task) = resolve(client, id).await?;
     let spec = client.public().chain_spec().await.explain(client)?;
-    let provenance = provenance::ask(client, &spec, root).await?;
+    let provenance = provenance::ask(client, &spec, root, task).await?;
     let mut progress = Progress::new("fetch", 0);
     let limit = spec.caps.artefact_bytes.into();
     let bytes = client.blob(root, limit, |done, length| progress.set(done, length, "bytes")).await?;
     Ok((provenance, bytes))
 }
 
-/// The model that an id means: the winner of that task, or else the model itself.
-async fn resolve(client: &NodeClient, id: Hash32) -> anyhow::Result<Hash32> {
+/// The model that an id means: the winner of that task (which is told too), or else the model itself.
+async fn resolve(client: &NodeClient, id: Hash32) -> anyhow::Result<(Hash32, Option<TaskId>)> {
     match client.public().task_get(id).await.explain(client) {
         Ok(task) => match task.summary.last_winner {
-            Some(winner) => Ok(winner.model_root),
+            Some(winner) => Ok((winner.model_root, Some(id))),
             None => bail!("task {id} has no winner yet; `podl task show {id}` says where it stands"),
         },
-        Err(CallError::Refused(_)) => Ok(id),
+        Err(CallError::Refused(_)) => Ok((id, None)),
         Err(other) => Err(other.into()),
     }
 }

@@ -39,14 +39,20 @@ pub(super) fn read(model: &Path, root: Hash32) -> anyhow::Result<Option<Provenan
     Ok(Some(provenance))
 }
 
-/// What the node knows of a model. The chain's word: the node is trusted with it as with every answer.
-pub(super) async fn ask(client: &NodeClient, spec: &ChainSpec, root: Hash32) -> anyhow::Result<Provenance> {
+/// What the node knows of a model, which won a round of `task` or of any. The node is trusted with it as with every
+/// answer.
+pub(super) async fn ask(
+    client: &NodeClient,
+    spec: &ChainSpec,
+    root: Hash32,
+    task: Option<TaskId>,
+) -> anyhow::Result<Provenance> {
     let status = client.public().node_status().await.explain(client)?;
-    let models = client.public().model_list(None, LIST_LIMIT).await.explain(client)?;
+    let models = client.public().model_list(task, LIST_LIMIT).await.explain(client)?;
     let entry = models.into_iter().find(|model| model.model_root == root);
     let task = match &entry {
         Some(entry) if entry.round == 0 => Some(filler(spec, entry)),
-        Some(entry) => Some(task(client, entry).await?),
+        Some(entry) => Some(published_task(client, entry).await?),
         None => None,
     };
     let (chain_name, chain) = (Some(status.chain_name), Some(status.chain));
@@ -77,7 +83,7 @@ fn filler(spec: &ChainSpec, entry: &ModelEntry) -> TaskFacts {
     }
 }
 
-async fn task(client: &NodeClient, entry: &ModelEntry) -> anyhow::Result<TaskFacts> {
+async fn published_task(client: &NodeClient, entry: &ModelEntry) -> anyhow::Result<TaskFacts> {
     let published = published(client, entry.task).await?.map(|spec| spec.task);
     Ok(TaskFacts {
         id: entry.task,
