@@ -37,8 +37,14 @@ make_venv
 
 "$cargo" build --release --locked --workspace --bins
 mkdir "$work/samples"
-PODL_EXPORT_SAMPLES="$work/samples" "$cargo" test --quiet --release --locked --workspace --lib -- \
-    --ignored --exact export::tests::write_samples >"$work/samples.log" 2>&1 || { cat "$work/samples.log" >&2; exit 1; }
+# The same targets as the unit tests have, so that nothing is built anew for it.
+sample=export::tests::write_samples
+if command -v cargo-nextest >/dev/null; then
+    write=("$cargo" nextest run --release --locked --workspace --run-ignored only -E "test(=$sample)")
+else
+    write=("$cargo" test --quiet --release --locked --workspace --lib --bins --tests -- --ignored --exact "$sample")
+fi
+PODL_EXPORT_SAMPLES="$work/samples" "${write[@]}" >"$work/samples.log" 2>&1 || { cat "$work/samples.log" >&2; exit 1; }
 
 # layer KERNEL FILTERS STRIDE POOL ACT WEIGHT
 layer() {
