@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use podl_consensus::testkit::golden_architecture;
 use podl_consensus::workload::{Architecture, ConvLayer, ConvShape, DenseConfig, FixedPoint, InputShape, Network};
 use proptest::prelude::*;
 use prost::Message;
@@ -186,16 +187,7 @@ proptest! {
 }
 
 fn golden() -> Model {
-    let layer = ConvLayer {
-        kernel: [3, 3],
-        filters: 36,
-        stride: [1, 1],
-        pool: 2,
-        act: FixedPoint::new(1, 4),
-        weight: FixedPoint::new(1, 5),
-    };
-    let architecture = Architecture { layers: vec![layer; 6] };
-    model_of(Network::new(&architecture, InputShape::CIFAR, 10, DenseConfig::default()).unwrap(), 3)
+    model_of(Network::new(&golden_architecture(), InputShape::CIFAR, 10, DenseConfig::default()).unwrap(), 3)
 }
 
 #[test]

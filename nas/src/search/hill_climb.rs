@@ -3,7 +3,7 @@
 use podl_consensus::workload::Architecture;
 use serde::{Deserialize, Serialize};
 
-use super::strategy::{draw, keep_best};
+use super::strategy::{draw, keep_best, keep_leader};
 use super::{SearchBox, Strategy};
 use crate::data::Random;
 
@@ -76,9 +76,7 @@ impl Strategy for HillClimb {
     }
 
     fn promoted(&mut self, architecture: &Architecture, rung: usize, reward: u32) {
-        if self.leader.as_ref().is_none_or(|&(_, best, highest)| (rung, reward) > (highest, best)) {
-            self.leader = Some((architecture.clone(), reward, rung));
-        }
+        keep_leader(&mut self.leader, architecture, rung, reward);
     }
 
     fn best(&self) -> Option<(&Architecture, u32)> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::features::features;
 use super::gaussian_process::{Assumptions, GaussianProcess};
-use super::strategy::{draw, keep_best};
+use super::strategy::{draw, keep_best, keep_leader};
 use super::{SearchBox, Strategy};
 use crate::data::Random;
 
@@ -149,9 +149,7 @@ impl Strategy for Predictor {
     }
 
     fn promoted(&mut self, architecture: &Architecture, rung: usize, reward: u32) {
-        if self.leader.as_ref().is_none_or(|&(_, best, highest)| (rung, reward) > (highest, best)) {
-            self.leader = Some((architecture.clone(), reward, rung));
-        }
+        keep_leader(&mut self.leader, architecture, rung, reward);
     }
 
     fn patience(&self) -> u32 {

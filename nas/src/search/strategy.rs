@@ -162,6 +162,18 @@ pub(super) fn keep_best(best: &mut Option<(Architecture, u32)>, architecture: &A
     }
 }
 
+/// The best of the highest rung that training went on to, with its reward and that rung: the first of several equals.
+pub(super) fn keep_leader(
+    leader: &mut Option<(Architecture, u32, usize)>,
+    architecture: &Architecture,
+    rung: usize,
+    reward: u32,
+) {
+    if leader.as_ref().is_none_or(|&(_, best, highest)| (rung, reward) > (highest, best)) {
+        *leader = Some((architecture.clone(), reward, rung));
+    }
+}
+
 /// Stream of one draw. Numbering the draws makes the state small and serialisable.
 pub(super) fn draw(domain: &'static str, seed: &[u8; 32], number: &mut u64) -> Random {
     *number += 1;
