@@ -1,4 +1,5 @@
-//! Puts the commit that is built into the program, when there is a git checkout to ask.
+//! Puts the commit that is built into the program: `PODL_BUILD_COMMIT` where that is set, else what the git checkout
+//! says. Set it to anything while you work: following git, every commit would compile this crate and its tests again.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,6 +12,11 @@ fn git(args: &[&str]) -> Option<String> {
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=PODL_BUILD_COMMIT");
+    if let Ok(commit) = std::env::var("PODL_BUILD_COMMIT") {
+        println!("cargo:rustc-env=PODL_COMMIT={commit}");
+        return;
+    }
     // HEAD moves with a checkout, the branch's own file or the packed list with a commit.
     for name in ["HEAD", "logs/HEAD", "packed-refs"] {
         let path = git(&["rev-parse", "--git-path", name]);

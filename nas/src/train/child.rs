@@ -7,7 +7,7 @@ use podl_consensus::workload::Network;
 
 use super::config::Precision;
 use super::initial::{Parameters, initial_parameters};
-use super::kernels::window::Geometry;
+use super::kernels::geometry::Geometry;
 use super::ops::{ConvOp, CrossEntropyOp, DenseOp, LayerNumbers};
 use super::threads::ThreadPool;
 
@@ -63,12 +63,14 @@ impl Child {
         let mut ops = Vec::with_capacity(network.convs.len() + 2);
         for (index, conv) in network.convs.iter().enumerate() {
             let numbers = numbers(conv.layer.weight, Some(conv.layer.act));
-            let geometry = Arc::new(Geometry::new(conv));
-            ops.push(LayerOp::Conv(ConvOp::new(pool.clone(), geometry, numbers, index > 0)));
+            let geometry = Arc::new(Geometry::new(conv, index == 0));
+            ops.push(LayerOp::Conv(ConvOp::new(pool.clone(), geometry, numbers, index == 0)));
         }
         let dense = network.dense;
-        for act in [Some(dense.act), None] {
-            ops.push(LayerOp::Dense(DenseOp::new(pool.clone(), numbers(dense.weight, act))));
+        let channels = network.convs.last().map_or(1, |conv| conv.out_channels() as usize);
+        let hidden = [channels, network.hidden.inputs as usize / channels];
+        for (act, [channels, positions]) in [(Some(dense.act), hidden), (None, [network.hidden.outputs as usize, 1])] {
+            ops.push(LayerOp::Dense(DenseOp::new(pool.clone(), numbers(dense.weight, act), channels, positions)));
         }
         let parameters = initial_parameters(network, seed, &Device::Cpu)?;
         let layer = |([weights, bias], op): (Parameters, LayerOp)| LayerVars { weights, bias, op };

@@ -2,8 +2,8 @@
 
 use podl_consensus::workload::Network;
 
-use super::kernels::window::Geometry;
-use super::ops::scratch_bytes;
+use super::kernels::conv::Scratch;
+use super::kernels::geometry::Geometry;
 use super::threads::PARTS;
 
 /// Bytes that training this network takes at most, about: activations and their gradients, marks, parameters with
@@ -13,12 +13,12 @@ pub fn training_bytes(network: &Network, batch: usize, threads: usize) -> u64 {
     let wide = |n: usize| n as u64;
     let mut activations = wide(network.input.values());
     let (mut scratch, mut partial) = (0u64, 0u64);
-    for conv in &network.convs {
-        let g = Geometry::new(conv);
-        // Value, gradient, gradient in the making (candle adds it to zeros), and a 16-bit mark.
+    for (index, conv) in network.convs.iter().enumerate() {
+        let g = Geometry::new(conv, index == 0);
+        // Value, gradient twice at most, and a mark of eight bits.
         activations = activations.saturating_add(wide(g.out_len()).saturating_mul(4));
-        partial = partial.max(wide(g.filters).saturating_mul(wide(g.depth)));
-        scratch = scratch.max(wide(scratch_bytes(&g, batch)));
+        partial = partial.max(wide(g.out_pixel()).saturating_mul(wide(g.depth)));
+        scratch = scratch.max(wide(Scratch::bytes(&g)));
     }
     activations =
         activations.saturating_add((u64::from(network.hidden.inputs) + u64::from(network.hidden.outputs)) * 4);

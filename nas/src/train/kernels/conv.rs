@@ -1,49 +1,92 @@
 //! Convolution with bias, activation and max-pool as one kernel, forward and backward, for a run of images.
 //!
-//! Nothing but the pooled outputs and one mark per output is kept between the two directions: patches are made again,
-//! which costs less than to write and read them.
+//! Nothing but the pooled outputs and one mark per output is kept between the two directions.
 
-use super::gemm::{Packed, Row, TILE, add_products, multiply};
-use super::quant::{Activation, BLOCKED, activate, add, route};
-use super::simd::Isa;
-use super::window::{Block, Geometry, col2im, collect, im2col, spread};
+use std::ops::Range;
+
+use super::gemm::{Left, Out, Packed, Places, Right, aligned, product};
+use super::geometry::{Geometry, Padding};
+use super::pool::{Activate, Route, activate, route};
+use super::quant::Activation;
+use super::simd::{Isa, Lanes, dispatch};
 
 /// Memory that one thread reuses from layer to layer.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    phases: Vec<f32>,
-    phase_gradient: Vec<f32>,
-    patches: Vec<Row>,
-    patch_gradient: Vec<Row>,
-    sums: Vec<Row>,
+    images: Vec<f32>,
+    gradients: Vec<f32>,
+    sums: Vec<f32>,
 }
 
 impl Scratch {
-    /// Bytes that a layer needs at most of one scratch, for runs of up to `images` images.
-    pub fn bytes(g: &Geometry, images: usize) -> usize {
-        let of = |block: &Block| {
-            let tiles = block.tiles(g) * TILE;
-            2 * block.images[1] * g.phases_len() + tiles * (2 * g.depth + g.filters)
-        };
-        g.blocks(images).iter().map(of).max().unwrap_or(0) * size_of::<f32>()
+    /// Bytes that a layer needs at most of one scratch.
+    pub fn bytes(g: &Geometry) -> usize {
+        let images = g.padding.len() + g.gradient_padding.len() + g.image_positions() * g.out_pixel();
+        images * g.group * size_of::<f32>()
     }
-}
-
-/// Makes a buffer that long; what it holds is of no matter.
-fn resize<T: Copy>(buffer: &mut Vec<T>, len: usize, zero: T) -> &mut [T] {
-    buffer.resize(len.max(buffer.len()), zero);
-    &mut buffer[..len]
 }
 
 /// Weights of a layer, prepared once a batch.
 #[derive(Debug, Default)]
 pub struct ConvWeights {
-    /// (filters) x (channels x kernel), packed.
+    /// Taps x filters.
     pub forward: Packed,
-    /// Its transpose, packed; left empty where no input gradient is wanted.
-    pub backward: Packed,
-    /// One a filter.
+    /// For each phase of the input gradient its taps and filters x channels.
+    pub backward: Vec<Packed>,
+    /// One a filter, padded with zeros.
     pub bias: Vec<f32>,
+}
+
+impl ConvWeights {
+    /// Packs weights (filters x channels x kernel rows x kernel columns) and biases.
+    pub fn pack(&mut self, isa: Isa, g: &Geometry, weights: &[f32], bias: &[f32]) {
+        let [height, width] = g.kernel;
+        let at = |filter: usize, channel: usize, ky: usize, kx: usize| {
+            weights[((filter * g.channels + channel) * height + ky) * width + kx]
+        };
+        self.forward.pack(isa, g.depth, g.filters, |k, filter| {
+            let (tap, channel) = (k / g.channels, k % g.channels);
+            at(filter, channel, tap / width, tap % width)
+        });
+        self.backward.resize_with(g.phases.len(), Packed::default);
+        for (packed, phase) in self.backward.iter_mut().zip(&g.phases) {
+            packed.pack(isa, phase.depth.len(), g.channels, |k, channel| {
+                let [ky, kx] = phase.taps[k / g.filters];
+                at(k % g.filters, channel, ky, kx)
+            });
+        }
+        self.bias.clear();
+        self.bias.extend_from_slice(bias);
+        self.bias.resize(g.out_pixel(), 0.0);
+    }
+}
+
+/// Adds up weight gradients as the kernel makes them (taps x padded filters), part by part in order, and writes those
+/// of some filters in the order of the weights.
+pub fn sum_weight_gradients(g: &Geometry, parts: &[f32], filters: Range<usize>, out: &mut [f32]) {
+    let [height, width] = g.kernel;
+    let (pixel, part_len) = (g.out_pixel(), g.depth * g.out_pixel());
+    let mut sum = vec![0.0; filters.len()];
+    for k in 0..g.depth {
+        sum.fill(0.0);
+        for part in parts.chunks_exact(part_len) {
+            let row = &part[k * pixel..][filters.clone()];
+            sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        }
+        let (tap, channel) = (k / g.channels, k % g.channels);
+        for (filter, sum) in sum.iter().enumerate() {
+            out[((filter * g.channels + channel) * height + tap / width) * width + tap % width] = *sum;
+        }
+    }
+}
+
+/// The images that a layer takes in.
+#[derive(Clone, Copy, Debug)]
+pub enum Images<'a> {
+    /// Data: channel planes.
+    Planes(&'a [f32]),
+    /// What another layer gave out: channels-last.
+    Pixels(&'a [f32]),
 }
 
 /// One layer over one run of images: what forward and backward share.
@@ -53,162 +96,152 @@ pub struct LayerRun<'a> {
     pub isa: Isa,
     /// Sizes.
     pub g: &'a Geometry,
-    /// How the run is cut ([`Geometry::blocks`] of its number of images).
-    pub blocks: &'a [Block],
     /// Weights as the network uses them.
     pub weights: &'a ConvWeights,
     /// What follows the sums.
     pub activation: Activation,
+    /// The run's images.
+    pub input: Images<'a>,
+    /// Their number.
+    pub images: usize,
 }
 
 /// Where [`LayerRun::backward`] puts its results.
 #[derive(Debug)]
 pub struct Gradients<'a> {
-    /// Of the input, NCHW; overwritten. None where it is not wanted.
+    /// Of the input, channels-last; overwritten. None where it is not wanted.
     pub input: Option<&'a mut [f32]>,
-    /// Of the weights, row-major like them; added to.
+    /// Of the weights: taps x padded filters; added to.
     pub weights: &'a mut [f32],
-    /// Of the bias: a [`Row`] of partial sums for each filter; added to.
-    pub bias: &'a mut [Row],
+    /// Of the bias, padded; added to.
+    pub bias: &'a mut [f32],
 }
 
 impl LayerRun<'_> {
-    /// `input` and `out` are NCHW, `marks` has the layout of `out`.
-    pub fn forward(&self, input: &[f32], out: &mut [f32], marks: &mut [u16], scratch: &mut Scratch) {
-        let (isa, g) = (self.isa, self.g);
-        for block in self.blocks {
-            let patches = load_patches(isa, g, block, input, &mut scratch.phases, &mut scratch.patches);
-            let sums = resize(&mut scratch.sums, block.tiles(g) * g.filters, [0.0; TILE]);
-            multiply(isa, &self.weights.forward, patches, sums);
-            for &(tile, lane) in &block.outside {
-                sums[tile * g.filters..][..g.filters].iter_mut().for_each(|row| row[lane] = f32::NEG_INFINITY);
-            }
-            self.activate_block(block, sums, out, marks);
-        }
+    /// Groups of images: (first, number).
+    fn groups(&self) -> impl Iterator<Item = (usize, usize)> + use<'_> {
+        let step = self.g.group;
+        (0..self.images).step_by(step).map(move |first| (first, step.min(self.images - first)))
     }
 
-    /// Bias, activation and pool of a block's sums.
-    fn activate_block(&self, block: &Block, sums: &[Row], out: &mut [f32], marks: &mut [u16]) {
-        let g = self.g;
-        let stride = block.plane_tiles * g.filters;
-        for segments in block.segments.chunk_by(|a, b| a.tile == b.tile) {
-            for (filter, &bias) in self.weights.bias.iter().enumerate() {
-                let (mut values, mut sources) = ([0.0; TILE], [BLOCKED; TILE]);
-                let first = segments[0].tile * g.filters + filter;
-                activate(self.isa, self.activation, bias, &sums[first..], stride, &mut values, &mut sources);
-                for s in segments {
-                    let at = place(g, block, s.image, filter) + s.offset;
-                    out[at..at + s.len].copy_from_slice(&values[s.lane..][..s.len]);
-                    marks[at..at + s.len].copy_from_slice(&sources[s.lane..][..s.len]);
-                }
+    /// `out` and `marks` are channels-last.
+    pub fn forward(&self, out: &mut [f32], marks: &mut [u8], scratch: &mut Scratch) {
+        let (isa, g) = (self.isa, self.g);
+        for (first, images) in self.groups() {
+            let values = self.load(first, images, &mut scratch.images);
+            for block in g.blocks(first, images) {
+                let positions = (block.rows[1] - block.rows[0]) * g.output[1] * images;
+                let sums = aligned(&mut scratch.sums, positions * g.out_pixel());
+                let rows = &g.positions[..positions];
+                let left = Left { values: &values[g.first_pixel(&block)..], rows, depth: &g.taps };
+                let places = Places::Every(g.out_pixel());
+                let mut to = Out { values: sums, places, columns: g.out_pixel(), resume: false };
+                product(isa, left, Right::Packed(&self.weights.forward), &mut to);
+                let (activation, bias) = (self.activation, &self.weights.bias);
+                let (out, marks) = (&mut *out, &mut *marks);
+                activate(isa, g, &block, Activate { activation, bias, sums, out, marks });
             }
         }
     }
 
     /// Gradients over the run from that of its outputs.
-    pub fn backward(
-        &self,
-        input: &[f32],
-        marks: &[u16],
-        gradient: &[f32],
-        to: &mut Gradients<'_>,
-        scratch: &mut Scratch,
-    ) {
+    pub fn backward(&self, marks: &[u8], gradient: &[f32], to: &mut Gradients<'_>, scratch: &mut Scratch) {
         let (isa, g) = (self.isa, self.g);
-        for block in self.blocks {
-            let patches = load_patches(isa, g, block, input, &mut scratch.phases, &mut scratch.patches);
-            let sums = resize(&mut scratch.sums, block.tiles(g) * g.filters, [0.0; TILE]);
-            route_block(isa, g, block, marks, gradient, sums, to.bias);
-            add_products(isa, sums, g.filters, patches, g.depth, to.weights);
-            if let Some(input_gradient) = to.input.as_deref_mut() {
-                let patches = resize(&mut scratch.patch_gradient, block.tiles(g) * g.depth, [0.0; TILE]);
-                multiply(isa, &self.weights.backward, sums, patches);
-                return_patches(isa, g, block, patches, &mut scratch.phase_gradient, input_gradient);
+        for (first, images) in self.groups() {
+            let sums = aligned(&mut scratch.sums, images * g.image_positions() * g.out_pixel());
+            let values = self.load(first, images, &mut scratch.images);
+            for block in g.blocks(first, images) {
+                // A block has all rows of several images, or some of one.
+                let start = block.rows[0] * g.output[1];
+                let positions = (block.rows[1] - block.rows[0]) * g.output[1] * images;
+                let sums = &mut sums[start * g.out_pixel()..][..positions * g.out_pixel()];
+                route(isa, g, &block, Route { gradient, marks, sums, bias: &mut *to.bias });
+                let depth = &g.positions[..positions];
+                let left = Left { values: &values[g.first_pixel(&block)..], rows: &g.taps, depth };
+                let places = Places::Every(g.out_pixel());
+                let mut out = Out { values: to.weights, places, columns: g.out_pixel(), resume: true };
+                product(isa, left, Right::Rows(sums, g.out_pixel()), &mut out);
+            }
+            if let Some(input) = to.input.as_deref_mut() {
+                let input = &mut input[first * g.image_len()..][..images * g.image_len()];
+                self.input_gradient(images, sums, &mut scratch.gradients, input);
             }
         }
     }
-}
 
-/// Start of a channel plane in the pooled output of a run.
-fn place(g: &Geometry, block: &Block, image: usize, filter: usize) -> usize {
-    ((block.images[0] + image) * g.filters + filter) * g.pooled[0] * g.pooled[1]
-}
-
-/// Spreads the images of a block and makes its patches.
-fn load_patches<'a>(
-    isa: Isa,
-    g: &Geometry,
-    block: &Block,
-    input: &[f32],
-    phases: &mut Vec<f32>,
-    patches: &'a mut Vec<Row>,
-) -> &'a [Row] {
-    let [first, images] = block.images;
-    let phases = resize(phases, images * g.phases_len(), 0.0);
-    // The strips of one image share its phases.
-    if block.rows[0] == 0 {
-        let images = input[first * g.image_len()..].chunks_exact(g.image_len());
-        for (phases, image) in phases.chunks_exact_mut(g.phases_len()).zip(images) {
-            spread(isa, g, image, phases);
+    /// Gradient of a group's input from that of its sums.
+    fn input_gradient(&self, images: usize, sums: &[f32], buffer: &mut Vec<f32>, input: &mut [f32]) {
+        let (isa, g) = (self.isa, self.g);
+        let to = &g.gradient_padding;
+        let values = aligned(buffer, images * to.len());
+        let size = g.image_positions() * g.out_pixel();
+        for (image, padded) in sums.chunks_exact(size).zip(values.chunks_exact_mut(to.len())) {
+            pad(isa, to, g.output[1], image, padded);
+        }
+        for (phase, weights) in g.phases.iter().zip(&self.weights.backward) {
+            let count = phase.places.len() / g.group * images;
+            let left = Left { values, rows: &phase.rows[..count], depth: &phase.depth };
+            let places = Places::At(&phase.places[..count]);
+            let mut out = Out { values: input, places, columns: g.padding.pixel, resume: false };
+            product(isa, left, Right::Packed(weights), &mut out);
         }
     }
-    let patches = resize(patches, block.tiles(g) * g.depth, [0.0; TILE]);
-    im2col(isa, g, block, phases, patches);
-    patches
-}
 
-/// Gradient of a block's sums from the gradient of the pooled outputs.
-fn route_block(
-    isa: Isa,
-    g: &Geometry,
-    block: &Block,
-    marks: &[u16],
-    gradient: &[f32],
-    sums: &mut [Row],
-    bias: &mut [Row],
-) {
-    let stride = block.plane_tiles * g.filters;
-    for segments in block.segments.chunk_by(|a, b| a.tile == b.tile) {
-        for (filter, bias) in bias.iter_mut().enumerate() {
-            let (mut values, mut sources) = ([0.0; TILE], [BLOCKED; TILE]);
-            for s in segments {
-                let at = place(g, block, s.image, filter) + s.offset;
-                values[s.lane..][..s.len].copy_from_slice(&gradient[at..at + s.len]);
-                sources[s.lane..][..s.len].copy_from_slice(&marks[at..at + s.len]);
+    /// The images of a group with their zero padding.
+    fn load<'b>(&self, first: usize, images: usize, buffer: &'b mut Vec<f32>) -> &'b [f32] {
+        let (isa, g) = (self.isa, self.g);
+        let values = aligned(buffer, images * g.padding.len());
+        let all = match self.input {
+            Images::Planes(all) | Images::Pixels(all) => all,
+        };
+        let from = all[first * g.image_len()..].chunks_exact(g.image_len());
+        for (image, padded) in from.zip(values.chunks_exact_mut(g.padding.len())) {
+            match self.input {
+                Images::Planes(_) => pad_planes(isa, g, image, padded),
+                Images::Pixels(_) => pad(isa, &g.padding, g.input[1], image, padded),
             }
-            let first = segments[0].tile * g.filters + filter;
-            route(isa, &values, &sources, &mut sums[first..], stride, bias);
         }
+        values
     }
 }
 
-/// Adds a block's patch gradients up to the images' gradients, which are complete after an image's last strip.
-fn return_patches(
-    isa: Isa,
-    g: &Geometry,
-    block: &Block,
-    patches: &[Row],
-    phases: &mut Vec<f32>,
-    input_gradient: &mut [f32],
-) {
-    let [first, images] = block.images;
-    let phases = resize(phases, images * g.phases_len(), 0.0);
-    if block.rows[0] == 0 {
-        phases.fill(0.0);
-    }
-    col2im(isa, g, block, patches, phases);
-    if block.rows[0] + block.rows[1] == g.pooled[0] {
-        let images = input_gradient[first * g.image_len()..].chunks_exact_mut(g.image_len());
-        for (phases, image) in phases.chunks_exact(g.phases_len()).zip(images) {
-            collect(isa, g, phases, image);
-        }
+dispatch!(
+    /// Copies a channels-last image, `width` pixels a row, and puts zeros around it.
+    pub fn pad(to: &Padding, width: usize, image: &[f32], padded: &mut [f32]) = pad_body
+);
+
+#[inline(always)]
+fn pad_body<V: Lanes>(to: &Padding, width: usize, image: &[f32], padded: &mut [f32]) {
+    let [rows, columns] = to.kept;
+    let (left, run) = (to.low[1] * to.pixel, columns * to.pixel);
+    for (y, row) in padded.chunks_exact_mut(to.size[1] * to.pixel).enumerate() {
+        let inside = y.checked_sub(to.low[0]).filter(|&y| y < rows);
+        let Some(y) = inside else {
+            row.fill(0.0);
+            continue;
+        };
+        row[..left].fill(0.0);
+        row[left..left + run].copy_from_slice(&image[y * width * to.pixel..][..run]);
+        row[left + run..].fill(0.0);
     }
 }
 
-/// Adds up the lanes of a sum in their order.
-pub fn sum_lanes(isa: Isa, lanes: &[&[f32]], out: &mut [f32]) {
-    out.fill(0.0);
-    for lane in lanes {
-        add(isa, lane, out);
+dispatch!(
+    /// Interleaves the channel planes of an image and puts zeros around it.
+    pub fn pad_planes(g: &Geometry, image: &[f32], padded: &mut [f32]) = pad_planes_body
+);
+
+#[inline(always)]
+fn pad_planes_body<V: Lanes>(g: &Geometry, image: &[f32], padded: &mut [f32]) {
+    let (to, [height, width]) = (&g.padding, g.input);
+    padded.fill(0.0);
+    for (channel, plane) in image.chunks_exact(height * width).enumerate() {
+        for y in 0..to.kept[0] {
+            let first = ((y + to.low[0]) * to.size[1] + to.low[1]) * to.pixel;
+            let row = padded[first..].chunks_exact_mut(to.pixel);
+            for (pixel, &value) in row.zip(&plane[y * width..][..to.kept[1]]) {
+                pixel[channel] = value;
+            }
+        }
     }
 }

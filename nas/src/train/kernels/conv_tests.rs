@@ -5,11 +5,12 @@
 
 use podl_consensus::workload::{ConvShape, FixedPoint};
 
-use super::conv::{ConvWeights, Gradients, LayerRun, Scratch};
+use super::conv::{ConvWeights, Gradients, Images, LayerRun, Scratch, sum_weight_gradients};
+use super::gemm::padded;
+use super::geometry::Geometry;
 use super::quant::{Activation, BLOCKED};
 use super::reference::{conv_shape, conv_sum, taps, values};
 use super::simd::Isa;
-use super::window::Geometry;
 
 const FORMAT: FixedPoint = FixedPoint::new(2, 4);
 const IMAGES: usize = 3;
@@ -40,7 +41,7 @@ fn shapes() -> Vec<ConvShape> {
     cases.map(|(input, kernel, filters, stride, pool)| conv_shape(input, kernel, filters, stride, pool, FORMAT)).into()
 }
 
-/// Values of one layer.
+/// Values of one layer, images and gradients in channel planes.
 struct Case {
     shape: ConvShape,
     g: Geometry,
@@ -49,56 +50,89 @@ struct Case {
     bias: Vec<f32>,
 }
 
+/// Channels-last with padded channels, from channel planes.
+fn to_pixels(planes: &[f32], channels: usize, pixels: usize) -> Vec<f32> {
+    let width = padded(channels);
+    let mut out = vec![0.0; planes.len() / channels * width];
+    for (image, from) in planes.chunks_exact(channels * pixels).enumerate() {
+        for (i, &value) in from.iter().enumerate() {
+            out[(image * pixels + i % pixels) * width + i / pixels] = value;
+        }
+    }
+    out
+}
+
+/// Channel planes, from channels-last with padded channels.
+fn to_planes<T: Copy>(from: &[T], channels: usize, pixels: usize) -> Vec<T> {
+    let width = padded(channels);
+    let images = from.chunks_exact(pixels * width);
+    images.flat_map(|image| (0..channels * pixels).map(move |i| image[i % pixels * width + i / pixels])).collect()
+}
+
 impl Case {
     fn new(shape: ConvShape) -> Self {
-        let g = Geometry::new(&shape);
+        let g = Geometry::new(&shape, false);
         // Multiples of 2^-6: with them all sums are exact, so that a plain sum gives the same bits and the same marks.
         let grid = |values: Vec<f32>| values.into_iter().map(|v| (v * 64.0).round() / 64.0).collect::<Vec<_>>();
-        let input = grid(values(1, IMAGES * g.image_len()));
+        let input = grid(values(1, IMAGES * g.channels * g.input[0] * g.input[1]));
         let (weights, bias) = (grid(values(2, g.filters * g.depth)), grid(values(3, g.filters)));
         Self { shape, g, input, weights, bias }
     }
 
-    fn prepared(&self) -> ConvWeights {
-        let mut weights = ConvWeights { bias: self.bias.clone(), ..ConvWeights::default() };
-        weights.forward.pack(&self.weights, self.g.filters, self.g.depth, self.g.depth, 1);
-        weights.backward.pack(&self.weights, self.g.depth, self.g.filters, 1, self.g.depth);
-        weights
+    /// Values of one output image.
+    fn out_len(&self) -> usize {
+        self.g.filters * self.g.pooled[0] * self.g.pooled[1]
     }
 
-    fn forward(&self, isa: Isa, activation: Activation) -> (Vec<f32>, Vec<u16>) {
+    fn with_run<R>(&self, isa: Isa, activation: Activation, body: impl FnOnce(LayerRun<'_>) -> R) -> R {
+        let mut weights = ConvWeights::default();
+        weights.pack(isa, &self.g, &self.weights, &self.bias);
+        let input = to_pixels(&self.input, self.g.channels, self.g.input[0] * self.g.input[1]);
+        let input = Images::Pixels(&input);
+        body(LayerRun { isa, g: &self.g, weights: &weights, activation, input, images: IMAGES })
+    }
+
+    fn forward(&self, isa: Isa, activation: Activation) -> (Vec<f32>, Vec<u8>) {
         let len = IMAGES * self.g.out_len();
         let (mut out, mut marks) = (vec![f32::NAN; len], vec![7; len]);
-        let (weights, blocks) = (self.prepared(), self.g.blocks(IMAGES));
-        let mut scratch = Scratch::default();
-        let run = LayerRun { isa, g: &self.g, blocks: &blocks, weights: &weights, activation };
-        run.forward(&self.input, &mut out, &mut marks, &mut scratch);
-        (out, marks)
+        self.with_run(isa, activation, |run| run.forward(&mut out, &mut marks, &mut Scratch::default()));
+        let pixels = self.g.pooled[0] * self.g.pooled[1];
+        let padding = out.chunks_exact(self.g.out_pixel()).flat_map(|pixel| &pixel[self.g.filters..]);
+        assert!(padding.into_iter().all(|&value| value == 0.0));
+        (to_planes(&out, self.g.filters, pixels), to_planes(&marks, self.g.filters, pixels))
     }
 
     /// (input, weights, bias) gradients.
-    fn backward(&self, isa: Isa, marks: &[u16], gradient: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    fn backward(&self, isa: Isa, marks: &[u8], gradient: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
         let g = &self.g;
-        let (mut dx, mut dw) = (vec![f32::NAN; self.input.len()], vec![0.0; self.weights.len()]);
-        let mut db = vec![[0.0; 32]; g.filters];
-        let (weights, blocks, mut scratch) = (self.prepared(), g.blocks(IMAGES), Scratch::default());
-        let activation = Activation::Relu;
-        let run = LayerRun { isa, g, blocks: &blocks, weights: &weights, activation };
-        let mut to = Gradients { input: Some(&mut dx), weights: &mut dw, bias: &mut db };
-        run.backward(&self.input, marks, gradient, &mut to, &mut scratch);
-        (dx, dw, db.iter().map(|row| row.iter().sum()).collect())
+        let pixels = g.pooled[0] * g.pooled[1];
+        let gradient = to_pixels(gradient, g.filters, pixels);
+        let marks: Vec<f32> = marks.iter().map(|&mark| mark.into()).collect();
+        let marks: Vec<u8> = to_pixels(&marks, g.filters, pixels).into_iter().map(|mark| mark as u8).collect();
+        let mut dx = vec![f32::NAN; IMAGES * g.image_len()];
+        let (mut sums, mut db) = (vec![0.0; g.depth * g.out_pixel()], vec![0.0; g.out_pixel()]);
+        self.with_run(isa, Activation::Relu, |run| {
+            let mut to = Gradients { input: Some(&mut dx), weights: &mut sums, bias: &mut db };
+            run.backward(&marks, &gradient, &mut to, &mut Scratch::default());
+        });
+        let mut dw = vec![0.0; self.weights.len()];
+        sum_weight_gradients(g, &sums, 0..g.filters, &mut dw);
+        db.truncate(g.filters);
+        (to_planes(&dx, g.channels, g.input[0] * g.input[1]), dw, db)
     }
 
     /// The outputs of the pool window of output `index`: (sum, output row, output column), row by row.
     fn window(&self, index: usize) -> (usize, usize, Vec<(f64, i64, i64)>) {
         let [ph, pw] = self.g.pooled;
-        let (image, filter) = (index / self.g.out_len(), index / (ph * pw) % self.g.filters);
+        let (image, filter) = (index / self.out_len(), index / (ph * pw) % self.g.filters);
         let (py, px) = ((index / pw % ph) as i64, (index % pw) as i64);
         let pool = i64::from(self.shape.layer.pool);
-        let pixels = &self.input[image * self.g.image_len()..][..self.g.image_len()];
+        let (top, left) = (i64::from(self.shape.pool_rows.pad_low), i64::from(self.shape.pool_columns.pad_low));
+        let len = self.input.len() / IMAGES;
+        let pixels = &self.input[image * len..][..len];
         let mut window = Vec::new();
-        for (y, x) in (0..pool * pool).map(|i| (py * pool + i / pool, px * pool + i % pool)) {
-            if y < i64::from(self.shape.rows.output) && x < i64::from(self.shape.columns.output) {
+        for (y, x) in (0..pool * pool).map(|i| (py * pool + i / pool - top, px * pool + i % pool - left)) {
+            if y >= 0 && x >= 0 && y < i64::from(self.shape.rows.output) && x < i64::from(self.shape.columns.output) {
                 let sum = conv_sum(&self.shape, pixels, &self.weights, filter, y, x) + f64::from(self.bias[filter]);
                 window.push((sum, y, x));
             }
@@ -138,7 +172,7 @@ fn backward_agrees_with_a_plain_convolution() {
     for shape in shapes() {
         let case = Case::new(shape);
         let (_, marks) = case.forward(Isa::detect(), Activation::Quantised(FORMAT));
-        let gradient = values(5, IMAGES * case.g.out_len());
+        let gradient = values(5, IMAGES * case.out_len());
         let (mut dx, mut dw) = (vec![0.0f64; case.input.len()], vec![0.0f64; case.weights.len()]);
         let mut db = vec![0.0f64; case.g.filters];
         for (index, &gradient) in gradient.iter().enumerate() {
@@ -151,7 +185,7 @@ fn backward_agrees_with_a_plain_convolution() {
             let gradient = if best.1 { f64::from(gradient) } else { 0.0 };
             db[filter] += gradient;
             for (w, x) in taps(&case.shape, filter, best.2, best.3) {
-                let x = image * case.g.image_len() + x;
+                let x = image * (case.input.len() / IMAGES) + x;
                 dw[w] += gradient * f64::from(case.input[x]);
                 dx[x] += gradient * f64::from(case.weights[w]);
             }
@@ -173,11 +207,11 @@ fn backward_agrees_with_a_plain_convolution() {
 fn gradients_agree_with_finite_differences() {
     for shape in shapes() {
         let mut case = Case::new(shape);
-        let factors = values(6, IMAGES * case.g.out_len());
+        let factors = values(6, IMAGES * case.out_len());
         let isa = Isa::detect();
         let (_, marks) = case.forward(isa, Activation::Relu);
         let (dx, dw, db) = case.backward(isa, &marks, &factors);
-        let loss = |case: &Case| -> (f64, Vec<u16>) {
+        let loss = |case: &Case| -> (f64, Vec<u8>) {
             let (out, marks) = case.forward(isa, Activation::Relu);
             (out.iter().zip(&factors).map(|(&o, &f)| f64::from(o) * f64::from(f)).sum(), marks)
         };

@@ -1,21 +1,11 @@
 //! What dense layers and the loss need beside matrix products.
 
-use super::gemm::{Row, TILE};
 use super::quant::{Activation, BLOCKED};
 use super::simd::{Lanes, dispatch};
 
-/// Copies a tiled matrix back to row-major order.
-pub fn untile(tiled: &[Row], rows: usize, columns: usize, out: &mut [f32]) {
-    for (r, out) in out.chunks_exact_mut(columns).enumerate() {
-        for (t, part) in out.chunks_mut(TILE).enumerate() {
-            part.copy_from_slice(&tiled[t * rows + r][..part.len()]);
-        }
-    }
-}
-
 /// Adds the bias to one image's sums and applies the activation, in place. `marks` gets 0 where the gradient passes
 /// and [`BLOCKED`] elsewhere.
-pub fn activate_row(activation: Activation, bias: &[f32], sums: &mut [f32], marks: &mut [u16]) {
+pub fn activate_row(activation: Activation, bias: &[f32], sums: &mut [f32], marks: &mut [u8]) {
     for ((sum, bias), mark) in sums.iter_mut().zip(bias).zip(marks) {
         let (value, passes) = activation.apply(*sum + bias);
         (*sum, *mark) = (value, if passes { 0 } else { BLOCKED });

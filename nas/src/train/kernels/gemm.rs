@@ -1,349 +1,288 @@
-//! Matrix products with a fixed order of summation.
+//! Matrix products with a fixed order of summation, whose left side is gathered.
 //!
-//! Columns are kept in **tiles** of [`TILE`]: a matrix of `depth` rows and `n` columns is `ceil(n / TILE)` blocks of
-//! `depth` rows of `TILE` floats, columns behind the last being zero. The left matrix is **packed** in panels of up to
-//! 12 rows, depth-major, so that the inner loop reads both sides front to back.
+//! The left matrix is never made: element (row, k) is `values[rows[row] + depth[k]]`. A convolution over channels-last
+//! images is then a product of the images themselves: rows are output positions, `depth` lists the kernel's taps. With
+//! rows and depth exchanged, the same product gives the gradient of the weights.
+//!
+//! Columns come in groups of [`GROUP`] and are computed in **panels** of a few vectors. The right matrix is read row by
+//! row as it lies, or **packed**: panel by panel, each depth-major.
 //!
 //! # Correctness
-//! Every element of [`multiply`] is one chain of fused multiply-adds over the depth, first to last; every element of
-//! [`add_products`] is 16 such chains over the columns (one a lane), added in the tree of [`Lanes::sum`]. Neither
-//! depends on tile height, instruction set, cache sizes or threads, so results are the same on every machine. (The
-//! `gemm` crate chooses block sizes by the machine's caches, which changes the last bits.)
+//! Every element is one chain of fused multiply-adds over the depth, first to last. Nothing else enters: not the tiles,
+//! nor the instruction set, cache sizes or threads, so results are the same on every machine. (The `gemm` crate chooses
+//! block sizes by the machine's caches, which changes the last bits.)
 
-// Indexed loops with constant bounds are what keeps sums in registers.
-#![allow(clippy::needless_range_loop)]
+use super::simd::{Columns, GROUP, Isa, Lanes, dispatch, tile};
 
-use super::simd::{LANES, Lanes, dispatch};
+/// Depth of the blocks in which a product is made, so that a block of a panel stays in the first-level cache.
+const DEPTH_BLOCK: usize = 320;
 
-/// Columns of a tile: two [`Lanes`].
-pub const TILE: usize = 32;
-
-/// One row of one tile.
-pub type Row = [f32; TILE];
-
-/// Depth of the blocks in which a product is made, so that one block of a tile stays in the first-level cache.
-const DEPTH_BLOCK: usize = 384;
-
-/// Tiles that hold `columns` columns.
-pub const fn tiles(columns: usize) -> usize {
-    columns.div_ceil(TILE)
+/// `columns` rounded up to whole groups.
+pub const fn padded(columns: usize) -> usize {
+    columns.next_multiple_of(GROUP)
 }
 
-/// A left matrix, packed: panels of 12, 8 or 4 rows, each depth-major, missing rows zero.
-#[derive(Clone, Debug, Default)]
+/// The first `len` floats of a buffer that begin on a cache line; what they hold is of no matter.
+pub fn aligned(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    const LINE: usize = 16;
+    if buffer.len() < len + LINE {
+        buffer.resize(len + LINE, 0.0);
+    }
+    let first = buffer.as_ptr().align_offset(4 * LINE).min(LINE);
+    &mut buffer[first..first + len]
+}
+
+/// Groups of the next panel when so many are left, for vectors of `vector` groups: two vectors, or three where one would
+/// stay behind; less than a vector only at the end.
+const fn panel_groups(vector: usize, left: usize) -> usize {
+    match left / vector {
+        0 => left,
+        1 => vector,
+        vectors if vectors.is_multiple_of(2) => 2 * vector,
+        _ => 3 * vector,
+    }
+}
+
+/// A right matrix, packed for one instruction set.
+#[derive(Debug, Default)]
 pub struct Packed {
-    rows: usize,
     depth: usize,
+    columns: usize,
+    vector: usize,
     data: Vec<f32>,
 }
 
-/// Height of the panel that starts with `rest` rows to go. Panels of one matrix differ only in height, which changes
-/// no result.
-const fn panel_height(rest: usize) -> usize {
-    match rest {
-        12.. => 12,
-        9..=11 => 12,
-        5..=8 => 8,
-        _ => 4,
+impl Packed {
+    /// Packs the matrix whose element (k, column) is `value(k, column)`, reusing this value's memory.
+    pub fn pack(&mut self, isa: Isa, depth: usize, columns: usize, value: impl Fn(usize, usize) -> f32) {
+        (self.depth, self.columns, self.vector) = (depth, padded(columns), isa.vector_groups());
+        let mut rest = aligned(&mut self.data, depth * padded(columns));
+        let mut first = 0;
+        while first < columns {
+            let width = GROUP * panel_groups(self.vector, (padded(columns) - first) / GROUP);
+            let (panel, later) = rest.split_at_mut(depth * width);
+            let real = width.min(columns - first);
+            for (k, row) in panel.chunks_exact_mut(width).enumerate() {
+                let (row, padding) = row.split_at_mut(real);
+                row.iter_mut().enumerate().for_each(|(at, to)| *to = value(k, first + at));
+                padding.fill(0.0);
+            }
+            (rest, first) = (later, first + width);
+        }
+    }
+
+    fn values(&self) -> &[f32] {
+        const LINE: usize = 16;
+        let first = self.data.as_ptr().align_offset(4 * LINE).min(LINE);
+        self.data.get(first..first + self.depth * self.columns).unwrap_or(&[])
     }
 }
 
-impl Packed {
-    /// Packs the matrix whose element (row, column) is `source[row * row_stride + column * depth_stride]`,
-    /// reusing this value's memory.
+/// A left matrix: element (row, k) is `values[rows[row] + depth[k]]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Left<'a> {
+    /// The values.
+    pub values: &'a [f32],
+    /// Start of each row.
+    pub rows: &'a [u32],
+    /// Offset of each factor.
+    pub depth: &'a [u32],
+}
+
+/// A right matrix.
+#[derive(Clone, Copy, Debug)]
+pub enum Right<'a> {
+    /// Packed.
+    Packed(&'a Packed),
+    /// Row-major with so many floats from row to row.
+    Rows(&'a [f32], usize),
+}
+
+/// Where the rows of a product go.
+#[derive(Clone, Copy, Debug)]
+pub enum Places<'a> {
+    /// One after the other, so many floats apart.
+    Every(usize),
+    /// Row by row.
+    At(&'a [u32]),
+}
+
+impl Places<'_> {
+    #[inline(always)]
+    fn of(self, row: usize) -> usize {
+        match self {
+            Self::Every(stride) => row * stride,
+            Self::At(places) => places[row] as usize,
+        }
+    }
+}
+
+/// Rows that a product writes.
+#[derive(Debug)]
+pub struct Out<'a> {
+    /// The values.
+    pub values: &'a mut [f32],
+    /// Where each row begins.
+    pub places: Places<'a>,
+    /// Columns of a row, a multiple of [`GROUP`].
+    pub columns: usize,
+    /// Whether the sums go on from what the rows hold, or start at 0.
+    pub resume: bool,
+}
+
+dispatch!(
+    /// `out = left * right`, or `out += left * right` as one chain.
     ///
     /// # Panics
-    /// If `source` is too short.
-    pub fn pack(&mut self, source: &[f32], rows: usize, depth: usize, row_stride: usize, depth_stride: usize) {
-        (self.rows, self.depth) = (rows, depth);
-        self.data.clear();
-        let mut first = 0;
-        while first < rows {
-            let height = panel_height(rows - first);
-            let real = height.min(rows - first);
-            for k in 0..depth {
-                let start = first * row_stride + k * depth_stride;
-                self.data.extend((0..real).map(|r| source[start + r * row_stride]));
-                self.data.extend(std::iter::repeat_n(0.0, height - real));
-            }
-            first += height;
-        }
-    }
-
-    /// Rows of the matrix.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-}
-
-/// Copies a row-major matrix of `depth` rows and `columns` columns into tiles.
-pub fn tile_rows(source: &[f32], columns: usize, tiled: &mut Vec<Row>) {
-    let depth = source.len() / columns;
-    tiled.clear();
-    tiled.resize(tiles(columns) * depth, [0.0; TILE]);
-    for (k, row) in source.chunks_exact(columns).enumerate() {
-        for (t, part) in row.chunks(TILE).enumerate() {
-            tiled[t * depth + k][..part.len()].copy_from_slice(part);
-        }
-    }
-}
-
-/// Copies the transpose of a row-major matrix of `columns` rows and `depth` columns into tiles.
-pub fn tile_transposed(source: &[f32], depth: usize, tiled: &mut Vec<Row>) {
-    let columns = source.len() / depth;
-    tiled.clear();
-    tiled.resize(tiles(columns) * depth, [0.0; TILE]);
-    for (column, row) in source.chunks_exact(depth).enumerate() {
-        let tile = &mut tiled[column / TILE * depth..][..depth];
-        for (to, &value) in tile.iter_mut().zip(row) {
-            to[column % TILE] = value;
-        }
-    }
-}
-
-dispatch!(
-    /// `out = left * right`: `right` and `out` tiled, with the depth and the rows of `left`.
-    pub fn multiply(left: &Packed, right: &[Row], out: &mut [Row]) = multiply_body
+    /// If an offset lies outside its values.
+    pub fn product(left: Left<'_>, right: Right<'_>, out: &mut Out<'_>) = product_body
 );
 
 #[inline(always)]
-fn multiply_body<V: Lanes>(left: &Packed, right: &[Row], out: &mut [Row]) {
-    if left.depth == 0 {
-        return out.fill([0.0; TILE]);
-    }
-    for (right, out) in right.chunks_exact(left.depth).zip(out.chunks_exact_mut(left.rows)) {
-        let mut start = 0;
-        while start < left.depth {
-            let length = DEPTH_BLOCK.min(left.depth - start);
-            multiply_block::<V>(left, start, &right[start..start + length], out);
-            start += length;
-        }
-    }
-}
-
-/// One depth block of one tile against all panels.
-#[inline(always)]
-fn multiply_block<V: Lanes>(left: &Packed, start: usize, right: &[Row], out: &mut [Row]) {
-    let (mut panels, mut out) = (left.data.as_slice(), out);
-    while !out.is_empty() {
-        let height = panel_height(out.len());
-        let (panel, rest) = panels.split_at(height * left.depth);
-        let block = &panel[height * start..height * (start + right.len())];
-        let (rows, below) = out.split_at_mut(height.min(out.len()));
-        match height {
-            12 => panel_product::<V, 12>(block, right, rows, start > 0),
-            8 => panel_product::<V, 8>(block, right, rows, start > 0),
-            _ => panel_product::<V, 4>(block, right, rows, start > 0),
-        }
-        (panels, out) = (rest, below);
-    }
-}
-
-/// A panel of 12, 8 or 4 rows, in one go where the registers hold it, else in quarters of it.
-#[inline(always)]
-fn panel_product<V: Lanes, const HEIGHT: usize>(panel: &[f32], right: &[Row], out: &mut [Row], resume: bool) {
-    let panel = panel.as_chunks::<HEIGHT>().0;
-    if V::PANEL >= HEIGHT {
-        return micro_kernel::<V, HEIGHT, HEIGHT, 2>(panel, 0, right, 0, out, resume);
-    }
-    for first in (0..HEIGHT).step_by(4) {
-        if first < out.len() {
-            let out = &mut out[first..];
-            micro_kernel::<V, HEIGHT, 4, 1>(panel, first, right, 0, out, resume);
-            micro_kernel::<V, HEIGHT, 4, 1>(panel, first, right, 1, out, resume);
-        }
-    }
-}
-
-/// `ROWS` rows of a panel, from `first`, by `HALVES` halves of a tile, from `half`, all sums in registers.
-#[inline(always)]
-fn micro_kernel<V: Lanes, const HEIGHT: usize, const ROWS: usize, const HALVES: usize>(
-    panel: &[[f32; HEIGHT]],
-    first: usize,
-    right: &[Row],
-    half: usize,
-    out: &mut [Row],
-    resume: bool,
-) {
-    // Loops over the sums have constant bounds only: an index that is not constant would keep them in memory.
-    let mut sums = [[V::splat(0.0); HALVES]; ROWS];
-    for r in 0..ROWS {
-        if resume && r < out.len() {
-            for h in 0..HALVES {
-                sums[r][h] = V::load(&out[r].as_chunks::<LANES>().0[half + h]);
-            }
-        }
-    }
-    for (column, row) in panel.iter().zip(right) {
-        let row = row.as_chunks::<LANES>().0;
-        let right: [V; HALVES] = std::array::from_fn(|h| V::load(&row[half + h]));
-        for r in 0..ROWS {
-            let left = V::splat(column[first + r]);
-            for h in 0..HALVES {
-                sums[r][h] = left.mul_add(right[h], sums[r][h]);
-            }
-        }
-    }
-    for r in 0..ROWS {
-        if r < out.len() {
-            for h in 0..HALVES {
-                sums[r][h].store(&mut out[r].as_chunks_mut::<LANES>().0[half + h]);
-            }
-        }
-    }
-}
-
-dispatch!(
-    /// `out += left * right^T`, summed over the columns: `left` and `right` are tiled with `rows` and `depth` rows,
-    /// `out` is row-major, `rows` x `depth`.
-    pub fn add_products(left: &[Row], rows: usize, right: &[Row], depth: usize, out: &mut [f32]) = add_products_body
-);
-
-#[inline(always)]
-fn add_products_body<V: Lanes>(left: &[Row], rows: usize, right: &[Row], depth: usize, out: &mut [f32]) {
-    // Four rows by four or six take 4 x 6 + 4 + 1 = 29 of 32 registers with AVX-512; the others read more often.
-    let (mut r, step) = (0, if V::PANEL == 12 { 4 } else { 2 });
-    while r < rows {
-        let height = if rows - r >= step { step } else { 1 };
-        match height {
-            4 => product_strip::<V, 4>(left, rows, r, right, depth, out),
-            2 => product_strip::<V, 2>(left, rows, r, right, depth, out),
-            _ => product_strip::<V, 1>(left, rows, r, right, depth, out),
-        }
-        r += height;
-    }
-}
-
-/// `HEIGHT` rows of `left` against every row of `right`.
-#[inline(always)]
-fn product_strip<V: Lanes, const HEIGHT: usize>(
-    left: &[Row],
-    rows: usize,
-    r: usize,
-    right: &[Row],
-    depth: usize,
-    out: &mut [f32],
-) {
-    let (mut k, step) = (0, if V::PANEL == 12 { 6 } else { 3 });
-    while k < depth {
-        let width = if depth - k >= step { step } else { 1 };
-        match width {
-            6 => product_tile::<V, HEIGHT, 6>(left, rows, r, right, depth, k, out),
-            3 => product_tile::<V, HEIGHT, 3>(left, rows, r, right, depth, k, out),
-            _ => product_tile::<V, HEIGHT, 1>(left, rows, r, right, depth, k, out),
-        }
-        k += width;
-    }
-}
-
-/// `HEIGHT` x `WIDTH` sums in registers over all columns.
-#[inline(always)]
-fn product_tile<V: Lanes, const HEIGHT: usize, const WIDTH: usize>(
-    left: &[Row],
-    rows: usize,
-    r: usize,
-    right: &[Row],
-    depth: usize,
-    k: usize,
-    out: &mut [f32],
-) {
-    let mut sums = [[V::splat(0.0); WIDTH]; HEIGHT];
-    for (left, right) in left.chunks_exact(rows).zip(right.chunks_exact(depth)) {
-        let (Some(left), Some(right)) = (left[r..].first_chunk::<HEIGHT>(), right[k..].first_chunk::<WIDTH>()) else {
-            return;
+fn product_body<V: Lanes>(left: Left<'_>, right: Right<'_>, out: &mut Out<'_>) {
+    check(left, right, out, V::GROUPS);
+    let (depth, blocks) = (left.depth.len(), left.depth.len().div_ceil(DEPTH_BLOCK).max(1));
+    let block = depth.div_ceil(blocks).max(1);
+    let mut first = 0;
+    while first < out.columns {
+        let groups = panel_groups(V::GROUPS, (out.columns - first) / GROUP);
+        let (values, stride) = match right {
+            Right::Packed(packed) => (&packed.values()[first * depth..], groups * GROUP),
+            Right::Rows(values, stride) => (&values[first.min(values.len())..], stride),
         };
-        for half in 0..TILE / LANES {
-            let left: [V; HEIGHT] = std::array::from_fn(|i| V::load(&left[i].as_chunks::<LANES>().0[half]));
-            for j in 0..WIDTH {
-                let right = V::load(&right[j].as_chunks::<LANES>().0[half]);
-                for i in 0..HEIGHT {
-                    sums[i][j] = left[i].mul_add(right, sums[i][j]);
-                }
+        let mut start = 0;
+        while start == 0 || start < depth {
+            let end = (start + block).min(depth);
+            let columns = Columns {
+                left: left.values,
+                depth: &left.depth[start..end],
+                right: &values[(start * stride).min(values.len())..],
+                stride,
+                resume: out.resume || start > 0,
+            };
+            panel::<V>(groups, columns, left.rows, first, out);
+            start += block;
+        }
+        first += groups * GROUP;
+    }
+}
+
+/// What [`tile`] relies on, once for the whole product.
+#[inline(always)]
+fn check(left: Left<'_>, right: Right<'_>, out: &Out<'_>, vector: usize) {
+    let most = |offsets: &[u32]| offsets.iter().fold(0, |most, &offset| most.max(offset)) as usize;
+    assert!(out.columns.is_multiple_of(GROUP));
+    if left.rows.is_empty() || out.columns == 0 {
+        return;
+    }
+    let last = match out.places {
+        Places::Every(stride) => (left.rows.len() - 1) * stride,
+        Places::At(places) => most(&places[..left.rows.len()]),
+    };
+    assert!(last + out.columns <= out.values.len());
+    if !left.depth.is_empty() {
+        assert!(most(left.rows) + most(left.depth) < left.values.len());
+        match right {
+            Right::Packed(packed) => {
+                assert_eq!((packed.depth, packed.columns, packed.vector), (left.depth.len(), out.columns, vector));
             }
+            Right::Rows(values, stride) => assert!((left.depth.len() - 1) * stride + out.columns <= values.len()),
         }
     }
-    for i in 0..HEIGHT {
-        if let Some(out) = out[(r + i) * depth + k..].first_chunk_mut::<WIDTH>() {
-            for j in 0..WIDTH {
-                out[j] += sums[i][j].sum();
-            }
+}
+
+/// All rows of one panel. Tile heights suit the registers, 16 of them with AVX2 (4 x 3 sums would fill them to the last
+/// one, and the compiler then keeps a sum in memory), 32 with AVX-512; eight sums at least hide an addition's latency.
+#[inline(always)]
+fn panel<V: Lanes>(groups: usize, columns: Columns<'_>, rows: &[u32], first: usize, out: &mut Out<'_>) {
+    match (groups / V::GROUPS, V::GROUPS) {
+        (0, _) => tiles::<V::Half, 8, 1>(columns, rows, first, out),
+        (1, _) => tiles::<V, 8, 1>(columns, rows, first, out),
+        (2, 1) => tiles::<V, 6, 2>(columns, rows, first, out),
+        (2, _) => tiles::<V, 8, 2>(columns, rows, first, out),
+        (_, 1) => tiles::<V, 3, 3>(columns, rows, first, out),
+        _ => tiles::<V, 8, 3>(columns, rows, first, out),
+    }
+}
+
+#[inline(always)]
+#[allow(unsafe_code)]
+fn tiles<V: Lanes, const ROWS: usize, const VECTORS: usize>(
+    columns: Columns<'_>,
+    rows: &[u32],
+    first: usize,
+    out: &mut Out<'_>,
+) {
+    let mut row = 0;
+    while row < rows.len() {
+        let real = ROWS.min(rows.len() - row);
+        let (mut starts, mut places) = ([0; ROWS], [0; ROWS]);
+        for r in 0..ROWS {
+            // Rows behind the last repeat it and are not written.
+            let at = row + r.min(real - 1);
+            (starts[r], places[r]) = (rows[at] as usize, out.places.of(at) + first);
         }
+        // SAFETY: `check` has seen the greatest of all offsets.
+        unsafe { tile::<V, ROWS, VECTORS>(columns, starts, out.values, places, real) };
+        row += ROWS;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::reference::values;
-    use super::super::simd::Isa;
     use super::*;
 
-    /// Row-major product by one chain of multiply-adds an element.
-    fn naive(left: &[f32], right: &[f32], rows: usize, depth: usize, columns: usize) -> Vec<f32> {
-        let mut out = vec![0.0f32; rows * columns];
-        for (i, out) in out.iter_mut().enumerate() {
-            let (r, c) = (i / columns, i % columns);
-            *out = (0..depth).fold(0.0, |sum, k| left[r * depth + k].mul_add(right[k * columns + c], sum));
-        }
-        out
+    /// One chain of multiply-adds an element.
+    fn naive(left: Left<'_>, right: &[f32], columns: usize, start: f32) -> Vec<f32> {
+        let element = |i: usize| {
+            let (row, column) = (left.rows[i / columns] as usize, i % columns);
+            let terms = left.depth.iter().enumerate();
+            terms.fold(start, |sum, (k, &d)| left.values[row + d as usize].mul_add(right[k * columns + column], sum))
+        };
+        (0..left.rows.len() * columns).map(element).collect()
     }
 
     #[test]
-    fn product_is_the_same_on_every_instruction_set_and_shape() {
-        let shapes = [(1, 1, 1), (4, 27, 33), (36, 324, 64), (13, 5, 31), (21, 400, 32), (8, 800, 1), (7, 1, 96)];
+    fn products_are_the_same_on_every_instruction_set_and_shape() {
+        let shapes = [(1, 1, 1), (4, 27, 33), (36, 324, 64), (13, 5, 31), (21, 400, 36), (8, 800, 10), (7, 0, 96)];
         for (rows, depth, columns) in shapes {
-            let (left, right) = (values(1, rows * depth), values(2, depth * columns));
-            let expected = naive(&left, &right, rows, depth, columns);
-            let (mut packed, mut tiled) = (Packed::default(), Vec::new());
-            packed.pack(&left, rows, depth, depth, 1);
-            tile_rows(&right, columns, &mut tiled);
+            let left_values = values(1, rows + 3 * depth + 1);
+            let starts: Vec<u32> = (0..rows as u32).rev().collect();
+            let offsets: Vec<u32> = (0..depth as u32).map(|k| 3 * k).collect();
+            let left = Left { values: &left_values, rows: &starts, depth: &offsets };
+            let right = values(2, depth * columns);
+            let stride = padded(columns);
+            let mut wide = vec![0.0; depth * stride];
+            for (wide, row) in wide.chunks_exact_mut(stride).zip(right.chunks_exact(columns)) {
+                wide[..columns].copy_from_slice(row);
+            }
             for isa in Isa::available() {
-                let mut out = vec![[f32::NAN; TILE]; tiles(columns) * rows];
-                multiply(isa, &packed, &tiled, &mut out);
-                for (i, expected) in expected.iter().enumerate() {
-                    let (r, c) = (i / columns, i % columns);
-                    let got = out[c / TILE * rows + r][c % TILE];
-                    assert_eq!(got.to_bits(), expected.to_bits(), "{} {rows}x{depth}x{columns} at {r},{c}", isa.name());
+                let mut packed = Packed::default();
+                packed.pack(isa, depth, columns, |k, column| right[k * columns + column]);
+                let places: Vec<u32> = (0..rows as u32).map(|r| r * stride as u32).collect();
+                for (right_side, at, resume) in [
+                    (Right::Packed(&packed), Places::Every(stride), false),
+                    (Right::Rows(&wide, stride), Places::At(&places), true),
+                ] {
+                    let mut got = vec![if resume { 0.5 } else { f32::NAN }; rows * stride];
+                    product(isa, left, right_side, &mut Out { values: &mut got, places: at, columns: stride, resume });
+                    let expected = naive(left, &right, columns, if resume { 0.5 } else { 0.0 });
+                    for (i, expected) in expected.iter().enumerate() {
+                        let got = got[i / columns * stride + i % columns];
+                        assert_eq!(got.to_bits(), expected.to_bits(), "{} {rows}x{depth}x{columns} {i}", isa.name());
+                    }
                 }
             }
         }
     }
 
     #[test]
-    fn packing_by_strides_transposes() {
-        let (rows, depth) = (14, 9);
-        let source = values(3, rows * depth);
-        let transposed: Vec<f32> = (0..rows * depth).map(|i| source[(i % rows) * depth + i / rows]).collect();
-        let (mut direct, mut strided) = (Packed::default(), Packed::default());
-        direct.pack(&source, rows, depth, depth, 1);
-        strided.pack(&transposed, rows, depth, 1, rows);
-        assert_eq!(direct.data, strided.data);
-        let (mut a, mut b) = (Vec::new(), Vec::new());
-        tile_rows(&source, depth, &mut a);
-        tile_transposed(&transposed, rows, &mut b);
-        assert_eq!(a, b);
-    }
-
-    #[test]
-    fn products_over_columns_agree_with_the_naive_sum() {
-        for (rows, depth, columns) in [(1, 1, 5), (36, 27, 64), (5, 7, 40), (8, 13, 32), (4, 6, 100)] {
-            let (left, right) = (values(4, rows * columns), values(5, depth * columns));
-            let (mut tiled_left, mut tiled_right) = (Vec::new(), Vec::new());
-            tile_rows(&left, columns, &mut tiled_left);
-            tile_rows(&right, columns, &mut tiled_right);
-            let mut all = Vec::new();
-            for isa in Isa::available() {
-                let mut out = vec![1.0f32; rows * depth];
-                add_products(isa, &tiled_left, rows, &tiled_right, depth, &mut out);
-                for (i, got) in out.iter().enumerate() {
-                    let (r, k) = (i / depth, i % depth);
-                    let sum: f64 = (0..columns)
-                        .map(|c| f64::from(left[r * columns + c]) * f64::from(right[k * columns + c]))
-                        .sum();
-                    assert!((f64::from(*got) - 1.0 - sum).abs() < 1e-4, "{rows}x{depth}x{columns}: {got} {sum}");
-                }
-                all.push(out.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
-            }
-            assert!(all.windows(2).all(|w| w[0] == w[1]));
-        }
+    #[should_panic(expected = "assertion failed")]
+    fn an_offset_outside_is_refused() {
+        let left = Left { values: &[1.0; 10], rows: &[0, 6], depth: &[0, 4] };
+        let mut out = [0.0; 16];
+        let mut out = Out { values: &mut out, places: Places::Every(8), columns: 8, resume: false };
+        product(Isa::detect(), left, Right::Rows(&[0.0; 16], 8), &mut out);
     }
 }

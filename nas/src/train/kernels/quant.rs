@@ -5,11 +5,10 @@
 
 use podl_consensus::workload::FixedPoint;
 
-use super::gemm::{Row, TILE};
 use super::simd::{Lanes, dispatch};
 
 /// Marks an output whose gradient reaches no input: the activation was outside its range.
-pub const BLOCKED: u16 = u16::MAX;
+pub const BLOCKED: u8 = u8::MAX;
 
 /// Signed quantiser of weights and biases.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,24 +82,29 @@ pub enum Activation {
 
 /// Numbers of an [`Activation`].
 #[derive(Clone, Copy, Debug)]
-struct Range {
-    scale: f32,
-    step: f32,
-    high: f32,
-    /// Least sum that passes a gradient: 0 for the quantiser; above it for the ReLU, whose gradient at 0 is 0.
-    pass_from: f32,
+pub struct Range {
+    /// Steps of the quantiser in a unit.
+    pub scale: f32,
+    /// Size of a step.
+    pub step: f32,
+    /// Greatest activation, in steps.
+    pub most: f32,
+    /// Least sum that passes a gradient, in steps: 0 for the quantiser; above it for the ReLU, whose gradient at 0 is 0.
+    pub pass_from: f32,
 }
 
 impl Activation {
-    fn range(self) -> Range {
+    /// The numbers; those of the ReLU for the identity.
+    pub fn range(self) -> Range {
         match self {
-            Self::Quantised(format) => {
-                let step = power(-i32::from(format.frac_bits));
-                let high = format.unsigned_max() as f32 * step;
-                Range { scale: power(format.frac_bits.into()), step, high, pass_from: 0.0 }
-            }
+            Self::Quantised(format) => Range {
+                scale: power(format.frac_bits.into()),
+                step: power(-i32::from(format.frac_bits)),
+                most: format.unsigned_max() as f32,
+                pass_from: 0.0,
+            },
             Self::Relu | Self::Identity => {
-                Range { scale: 1.0, step: 1.0, high: f32::INFINITY, pass_from: f32::MIN_POSITIVE }
+                Range { scale: 1.0, step: 1.0, most: f32::INFINITY, pass_from: f32::MIN_POSITIVE }
             }
         }
     }
@@ -110,107 +114,13 @@ impl Activation {
     /// The output for one sum, and whether its gradient passes.
     pub fn apply(self, sum: f32) -> (f32, bool) {
         let range = self.range();
-        let passes = sum >= range.pass_from && sum <= range.high;
+        let steps = sum * range.scale;
+        let passes = steps >= range.pass_from && steps <= range.most;
         match self {
-            Self::Quantised(_) => {
-                (((sum * range.scale).round_ties_even() * range.step).max(0.0).min(range.high), passes)
-            }
+            Self::Quantised(_) => (steps.round_ties_even().max(0.0).min(range.most) * range.step, passes),
             Self::Relu => (sum.max(0.0), passes),
             Self::Identity => (sum, true),
         }
-    }
-}
-
-dispatch!(
-    /// Adds the bias, applies the activation and takes the maximum over the planes of a max-pool.
-    ///
-    /// `sums` holds one tile a plane, `stride` rows apart; `out` and `source` (the plane whose gradient passes, or
-    /// [`BLOCKED`]) one value a lane. The first of several equal maxima counts.
-    pub fn activate(
-        activation: Activation,
-        bias: f32,
-        sums: &[Row],
-        stride: usize,
-        out: &mut Row,
-        source: &mut [u16; TILE],
-    ) = activate_body
-);
-
-#[inline(always)]
-fn activate_body<V: Lanes>(
-    activation: Activation,
-    bias: f32,
-    sums: &[Row],
-    stride: usize,
-    out: &mut Row,
-    source: &mut [u16; TILE],
-) {
-    match activation {
-        Activation::Quantised(_) => pool_planes::<true>(activation.range(), bias, sums, stride, out, source),
-        Activation::Relu => pool_planes::<false>(activation.range(), bias, sums, stride, out, source),
-        Activation::Identity => {
-            *out = std::array::from_fn(|i| sums[0][i] + bias);
-            *source = [0; TILE];
-        }
-    }
-}
-
-#[inline(always)]
-fn pool_planes<const ROUND: bool>(
-    range: Range,
-    bias: f32,
-    sums: &[Row],
-    stride: usize,
-    out: &mut Row,
-    source: &mut [u16; TILE],
-) {
-    // 32-bit marks while computing, so that values and marks share one vector width.
-    let mut best = [-1.0f32; TILE];
-    let mut mark = [0u32; TILE];
-    for (plane, sums) in sums.iter().step_by(stride).enumerate() {
-        for i in 0..TILE {
-            let sum = sums[i] + bias;
-            let rounded = if ROUND { (sum * range.scale).round_ties_even() * range.step } else { sum };
-            let value = rounded.max(0.0).min(range.high);
-            let passes = sum >= range.pass_from && sum <= range.high;
-            let here = if passes { plane as u32 } else { u32::from(BLOCKED) };
-            let better = value > best[i];
-            best[i] = if better { value } else { best[i] };
-            mark[i] = if better { here } else { mark[i] };
-        }
-    }
-    *out = best;
-    *source = mark.map(|m| m as u16);
-}
-
-dispatch!(
-    /// Gradient of the sums: plane `p` of lane `i` gets `gradient[i]` where `source[i] == p`, else 0. What passed is
-    /// added to `bias`, lane by lane.
-    pub fn route(gradient: &Row, source: &[u16; TILE], sums: &mut [Row], stride: usize, bias: &mut Row) = route_body
-);
-
-#[inline(always)]
-fn route_body<V: Lanes>(gradient: &Row, source: &[u16; TILE], sums: &mut [Row], stride: usize, bias: &mut Row) {
-    let mark = source.map(u32::from);
-    for i in 0..TILE {
-        bias[i] += if mark[i] == u32::from(BLOCKED) { 0.0 } else { gradient[i] };
-    }
-    for (plane, sums) in sums.iter_mut().step_by(stride).enumerate() {
-        for i in 0..TILE {
-            sums[i] = if mark[i] == plane as u32 { gradient[i] } else { 0.0 };
-        }
-    }
-}
-
-dispatch!(
-    /// `to += from`, element by element.
-    pub fn add(from: &[f32], to: &mut [f32]) = add_body
-);
-
-#[inline(always)]
-fn add_body<V: Lanes>(from: &[f32], to: &mut [f32]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to += from;
     }
 }
 
@@ -234,55 +144,5 @@ mod tests {
             assert_eq!(gradient, [1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0]);
         }
         assert_eq!(values.map(|v| q.integer(v))[..9], [0, 2, 0, -2, 1, 3, -4, 3, -4]);
-    }
-
-    #[test]
-    fn the_first_maximum_takes_the_gradient() {
-        let activation = Activation::Quantised(FixedPoint::new(1, 1));
-        let lane = |values: [f32; 4]| values.map(|v| [v; TILE]);
-        // (sums of four planes, expected value, expected plane); step 0.5, range 0 to 1.5.
-        let cases = [
-            ([0.5, 0.5, 0.4, 0.0], 0.5, 0),
-            ([0.4, 0.6, 0.5, 0.5], 0.5, 0),
-            ([-1.0, 0.1, 0.2, 0.0], 0.0, BLOCKED),
-            ([0.1, -1.0, 0.2, 0.0], 0.0, 0),
-            ([0.0, 1.0, 1.6, 0.0], 1.5, BLOCKED),
-            ([0.0, 1.0, 0.9, 1.5], 1.5, 3),
-            ([0.25, 0.75, 1.25, 0.0], 1.0, 1),
-            ([0.3, f32::NEG_INFINITY, 0.0, 0.0], 0.5, 0),
-        ];
-        for (planes, value, plane) in cases {
-            for isa in Isa::available() {
-                let (mut out, mut source) = ([9.0; TILE], [9; TILE]);
-                activate(isa, activation, 0.0, &lane(planes), 1, &mut out, &mut source);
-                assert_eq!((out, source), ([value; TILE], [plane; TILE]), "{planes:?} {}", isa.name());
-            }
-        }
-    }
-
-    #[test]
-    fn relu_has_no_gradient_at_zero() {
-        let (mut out, mut source) = ([9.0; TILE], [9; TILE]);
-        let mut sums = [[0.0; TILE]];
-        sums[0][1] = 0.3;
-        sums[0][2] = -0.3;
-        activate(Isa::detect(), Activation::Relu, 0.0, &sums, 1, &mut out, &mut source);
-        assert_eq!((&out[..3], &source[..3]), (&[0.0, 0.3, 0.0][..], &[BLOCKED, 0, BLOCKED][..]));
-    }
-
-    #[test]
-    fn routing_gives_each_gradient_to_one_plane() {
-        let gradient: Row = std::array::from_fn(|i| i as f32 + 1.0);
-        let source: [u16; TILE] = std::array::from_fn(|i| if i % 5 == 4 { BLOCKED } else { (i % 5) as u16 });
-        for isa in Isa::available() {
-            let (mut sums, mut bias) = ([[9.0; TILE]; 4], [1.0; TILE]);
-            route(isa, &gradient, &source, &mut sums, 1, &mut bias);
-            for i in 0..TILE {
-                let total: f32 = sums.iter().map(|s| s[i]).sum();
-                let expected = if i % 5 == 4 { 0.0 } else { gradient[i] };
-                assert_eq!((total, bias[i]), (expected, 1.0 + expected));
-                assert!(i % 5 == 4 || sums[i % 5][i] == gradient[i]);
-            }
-        }
     }
 }

@@ -1,20 +1,20 @@
-//! Vector instructions behind a safe face: the only module of this crate with `unsafe` code.
+//! Vector instructions behind a safe face: the only module of the training code with `unsafe` code.
 //!
-//! Owns [`Isa`] (which instruction set this machine has), [`Lanes`] (16 floats at once) and the [`dispatch!`] macro
-//! that compiles one kernel body for every instruction set. A body is ordinary generic code: it must be
-//! `#[inline(always)]`, so that it is compiled inside the function that enables the instructions.
+//! Owns [`Isa`] (which instruction set this machine has), [`Lanes`] (one vector of floats), [`tile`] (the inner loop of
+//! every matrix product) and the [`dispatch!`] macro that compiles one kernel body for every instruction set. A body is
+//! ordinary generic code: it must be `#[inline(always)]`, so that it is compiled inside the function that enables the
+//! instructions.
 //!
 //! # Correctness
 //! All instruction sets give the same bits: a multiply-add is fused everywhere (in software where the machine has
-//! none), a value of 16 lanes means 16 independent sums whatever the width of the registers, and [`Lanes::sum`] adds
-//! them in one fixed tree.
+//! none), and a vector is so many independent sums, whatever its width: no sum runs across lanes.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-/// Floats of one [`Lanes`] value.
-pub const LANES: usize = 16;
+/// Columns of a matrix come in groups of that many floats, the smallest vector.
+pub const GROUP: usize = 8;
 
 /// An instruction set that this machine is known to have.
 ///
@@ -73,157 +73,249 @@ impl Isa {
     pub(super) fn set(self) -> Set {
         self.0
     }
+
+    /// Groups that one vector holds.
+    pub(super) fn vector_groups(self) -> usize {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => Avx512::GROUPS,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => Avx2::GROUPS,
+            Set::Portable => Portable::GROUPS,
+        }
+    }
 }
 
-/// Sixteen floats and the few operations that the kernels need.
+/// One vector of floats and the few operations that the inner loop needs.
+///
+/// # Safety
+/// Values of the x86 types may only be made in functions that [`dispatch!`] compiles for their instruction set.
 pub trait Lanes: Copy {
-    /// Greatest panel height (rows of the left matrix kept in registers) that suits the register count: 12 or 4.
-    const PANEL: usize;
-    /// Reads sixteen floats.
-    fn load(from: &[f32; LANES]) -> Self;
-    /// Writes sixteen floats.
-    fn store(self, to: &mut [f32; LANES]);
-    /// The same value in every lane.
-    fn splat(value: f32) -> Self;
+    /// Groups of [`GROUP`] floats in a vector.
+    const GROUPS: usize;
+    /// A vector of one group, on the same machine.
+    type Half: Lanes;
+
+    /// Zeros.
+    fn zero() -> Self;
+
+    /// The float behind the pointer in every lane.
+    ///
+    /// # Safety
+    /// The pointer must be good for reading one float.
+    unsafe fn splat(from: *const f32) -> Self;
+
+    /// Reads as many floats as the vector has lanes.
+    ///
+    /// # Safety
+    /// The pointer must be good for reading them; it need not be aligned.
+    unsafe fn load(from: *const f32) -> Self;
+
+    /// Writes all lanes.
+    ///
+    /// # Safety
+    /// The pointer must be good for writing them; it need not be aligned.
+    unsafe fn store(self, to: *mut f32);
+
     /// `self * factor + sum` with one rounding.
     fn mul_add(self, factor: Self, sum: Self) -> Self;
-    /// Sum of all lanes in a fixed tree: lane i with i+8, then i+4, i+2, i+1.
-    fn sum(self) -> f32;
 }
 
 /// Lanes in an ordinary array.
 #[derive(Clone, Copy)]
-pub struct Portable([f32; LANES]);
+pub struct Portable([f32; GROUP]);
 
 impl Lanes for Portable {
-    const PANEL: usize = 4;
+    const GROUPS: usize = 1;
+    type Half = Self;
 
     #[inline(always)]
-    fn load(from: &[f32; LANES]) -> Self {
-        Self(*from)
+    fn zero() -> Self {
+        Self([0.0; GROUP])
     }
 
     #[inline(always)]
-    fn store(self, to: &mut [f32; LANES]) {
-        *to = self.0;
+    unsafe fn splat(from: *const f32) -> Self {
+        // SAFETY: the caller's.
+        Self([unsafe { *from }; GROUP])
     }
 
     #[inline(always)]
-    fn splat(value: f32) -> Self {
-        Self([value; LANES])
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's; an array of floats has the alignment of a float.
+        Self(unsafe { *from.cast::<[f32; GROUP]>() })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's; an array of floats has the alignment of a float.
+        unsafe { *to.cast::<[f32; GROUP]>() = self.0 }
     }
 
     #[inline(always)]
     fn mul_add(self, factor: Self, sum: Self) -> Self {
-        Self(std::array::from_fn(|i| self.0[i].mul_add(factor.0[i], sum.0[i])))
-    }
-
-    #[inline(always)]
-    fn sum(self) -> f32 {
-        let x = self.0;
-        let eight: [f32; 8] = std::array::from_fn(|i| x[i] + x[i + 8]);
-        let four: [f32; 4] = std::array::from_fn(|i| eight[i] + eight[i + 4]);
-        (four[0] + four[2]) + (four[1] + four[3])
+        let mut out = sum.0;
+        for i in 0..GROUP {
+            out[i] = self.0[i].mul_add(factor.0[i], out[i]);
+        }
+        Self(out)
     }
 }
 
-/// Lanes in two 256-bit registers. Only made by code that [`dispatch!`] compiles for AVX2.
+/// Lanes in a 256-bit register. Only made by code that [`dispatch!`] compiles for AVX2 or more.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub(super) struct Avx2(__m256, __m256);
+pub(super) struct Avx2(__m256);
 
 #[cfg(target_arch = "x86_64")]
 impl Lanes for Avx2 {
-    const PANEL: usize = 4;
+    const GROUPS: usize = 1;
+    type Half = Self;
 
     #[inline(always)]
-    fn load(from: &[f32; LANES]) -> Self {
-        // SAFETY: the reference covers 16 floats and unaligned loads need no more; AVX is on (see the type).
-        unsafe { Self(_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))) }
-    }
-
-    #[inline(always)]
-    fn store(self, to: &mut [f32; LANES]) {
-        // SAFETY: the exclusive reference covers 16 floats; AVX is on (see the type).
-        unsafe {
-            _mm256_storeu_ps(to.as_mut_ptr(), self.0);
-            _mm256_storeu_ps(to.as_mut_ptr().add(8), self.1);
-        }
-    }
-
-    #[inline(always)]
-    fn splat(value: f32) -> Self {
+    fn zero() -> Self {
         // SAFETY: registers only; AVX is on (see the type).
-        unsafe { Self(_mm256_set1_ps(value), _mm256_set1_ps(value)) }
+        Self(unsafe { _mm256_setzero_ps() })
+    }
+
+    #[inline(always)]
+    unsafe fn splat(from: *const f32) -> Self {
+        // SAFETY: the caller's; AVX is on (see the type).
+        Self(unsafe { _mm256_broadcast_ss(&*from) })
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's; AVX is on (see the type).
+        Self(unsafe { _mm256_loadu_ps(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's; AVX is on (see the type).
+        unsafe { _mm256_storeu_ps(to, self.0) }
     }
 
     #[inline(always)]
     fn mul_add(self, factor: Self, sum: Self) -> Self {
         // SAFETY: registers only; FMA is on (see the type).
-        unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, sum.0), _mm256_fmadd_ps(self.1, factor.1, sum.1)) }
-    }
-
-    #[inline(always)]
-    fn sum(self) -> f32 {
-        // SAFETY: registers only; AVX is on (see the type).
-        unsafe { sum8(_mm256_add_ps(self.0, self.1)) }
+        Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, sum.0) })
     }
 }
 
-/// Sum of eight floats in the tree of [`Lanes::sum`].
-///
-/// # Safety
-/// AVX must be on.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-unsafe fn sum8(eight: __m256) -> f32 {
-    // SAFETY: registers only; the caller has AVX on.
-    unsafe {
-        let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
-        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
-    }
-}
-
-/// Lanes in one 512-bit register. Only made by code that [`dispatch!`] compiles for AVX-512.
+/// Lanes in a 512-bit register. Only made by code that [`dispatch!`] compiles for AVX-512.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 pub(super) struct Avx512(__m512);
 
 #[cfg(target_arch = "x86_64")]
 impl Lanes for Avx512 {
-    const PANEL: usize = 12;
+    const GROUPS: usize = 2;
+    type Half = Avx2;
 
     #[inline(always)]
-    fn load(from: &[f32; LANES]) -> Self {
-        // SAFETY: the reference covers 16 floats and unaligned loads need no more; AVX-512 is on (see the type).
-        unsafe { Self(_mm512_loadu_ps(from.as_ptr())) }
-    }
-
-    #[inline(always)]
-    fn store(self, to: &mut [f32; LANES]) {
-        // SAFETY: the exclusive reference covers 16 floats; AVX-512 is on (see the type).
-        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.0) }
-    }
-
-    #[inline(always)]
-    fn splat(value: f32) -> Self {
+    fn zero() -> Self {
         // SAFETY: registers only; AVX-512 is on (see the type).
-        unsafe { Self(_mm512_set1_ps(value)) }
+        Self(unsafe { _mm512_setzero_ps() })
+    }
+
+    #[inline(always)]
+    unsafe fn splat(from: *const f32) -> Self {
+        // SAFETY: the caller's; AVX-512 is on (see the type).
+        Self(unsafe { _mm512_set1_ps(*from) })
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's; AVX-512 is on (see the type).
+        Self(unsafe { _mm512_loadu_ps(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's; AVX-512 is on (see the type).
+        unsafe { _mm512_storeu_ps(to, self.0) }
     }
 
     #[inline(always)]
     fn mul_add(self, factor: Self, sum: Self) -> Self {
         // SAFETY: registers only; AVX-512 is on (see the type).
-        unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, sum.0)) }
+        Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, sum.0) })
     }
+}
 
-    #[inline(always)]
-    fn sum(self) -> f32 {
-        // SAFETY: registers only; AVX-512 is on, and with it AVX (see the type).
-        unsafe {
-            let high = _mm512_extractf32x8_ps::<1>(self.0);
-            sum8(_mm256_add_ps(_mm512_castps512_ps256(self.0), high))
+/// Some columns of a product: what [`tile`] reads and writes.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'a> {
+    /// Left values.
+    pub left: &'a [f32],
+    /// Offset of every factor of a row from the row's start.
+    pub depth: &'a [u32],
+    /// Right values, from the first of these columns in the first row of `depth`.
+    pub right: &'a [f32],
+    /// Floats from one row of `right` to the next.
+    pub stride: usize,
+    /// Whether the sums go on from what `out` holds, or start at 0.
+    pub resume: bool,
+}
+
+/// `ROWS` rows by `VECTORS` vectors of a product, all sums in registers: row `r` of `out` begins at `places[r]` and
+/// gets the sum over k of `left[starts[r] + depth[k]] * right[k * stride ..]`, k first to last. Only the first `real`
+/// rows are written.
+///
+/// # Safety
+/// With W = VECTORS x floats of a vector: every `starts[r]` plus every value of `depth` is less than the length of
+/// `left`; `right` holds `(depth.len() - 1) * stride + W` floats, unless `depth` is empty; every `places[r] + W` is at
+/// most the length of `out`.
+#[inline(always)]
+pub(super) unsafe fn tile<V: Lanes, const ROWS: usize, const VECTORS: usize>(
+    columns: Columns<'_>,
+    starts: [usize; ROWS],
+    out: &mut [f32],
+    places: [usize; ROWS],
+    real: usize,
+) {
+    let lanes = V::GROUPS * GROUP;
+    // Loops over the sums have constant bounds only: an index that is not constant would keep them in memory.
+    let mut sums = [[V::zero(); VECTORS]; ROWS];
+    // SAFETY: every pointer stays within the bounds that the caller vouches for.
+    unsafe {
+        if columns.resume {
+            for r in 0..ROWS {
+                for v in 0..VECTORS {
+                    sums[r][v] = V::load(out.as_ptr().add(places[r] + v * lanes));
+                }
+            }
+        }
+        let mut rows = [columns.left.as_ptr(); ROWS];
+        for r in 0..ROWS {
+            rows[r] = rows[r].add(starts[r]);
+        }
+        let mut row = columns.right.as_ptr();
+        let depth = columns.depth.as_ptr_range();
+        let mut next = depth.start;
+        while next != depth.end {
+            let offset = *next;
+            next = next.add(1);
+            let mut right = [V::zero(); VECTORS];
+            for v in 0..VECTORS {
+                right[v] = V::load(row.add(v * lanes));
+            }
+            for r in 0..ROWS {
+                let left = V::splat(rows[r].add(offset as usize));
+                for v in 0..VECTORS {
+                    sums[r][v] = left.mul_add(right[v], sums[r][v]);
+                }
+            }
+            // The last step may leave the allocation, where the address is not used.
+            row = row.wrapping_add(columns.stride);
+        }
+        for r in 0..ROWS {
+            if r < real {
+                for v in 0..VECTORS {
+                    sums[r][v].store(out.as_mut_ptr().add(places[r] + v * lanes));
+                }
+            }
         }
     }
 }
@@ -260,31 +352,3 @@ macro_rules! dispatch {
     };
 }
 pub(super) use dispatch;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[inline(always)]
-    fn body<V: Lanes>(x: &[f32; LANES], y: &[f32; LANES], out: &mut [f32; LANES], sum: &mut f32) {
-        let product = V::load(x).mul_add(V::load(y), V::splat(0.1));
-        product.store(out);
-        *sum = product.sum();
-    }
-    dispatch!(fn probe(x: &[f32; LANES], y: &[f32; LANES], out: &mut [f32; LANES], sum: &mut f32) = body);
-
-    #[test]
-    fn all_sets_give_the_same_bits() {
-        let x: [f32; LANES] = std::array::from_fn(|i| 1.0 / (i as f32 + 3.0));
-        let y: [f32; LANES] = std::array::from_fn(|i| 7.3 - i as f32 * 1.1);
-        let expected: [f32; LANES] = std::array::from_fn(|i| x[i].mul_add(y[i], 0.1));
-        let mut sums = Vec::new();
-        for isa in Isa::available() {
-            let (mut out, mut sum) = ([0.0; LANES], 0.0);
-            probe(isa, &x, &y, &mut out, &mut sum);
-            assert_eq!(out.map(f32::to_bits), expected.map(f32::to_bits), "{}", isa.name());
-            sums.push(sum.to_bits());
-        }
-        assert!(sums.windows(2).all(|w| w[0] == w[1]));
-    }
-}

@@ -7,82 +7,140 @@ use rayon::prelude::*;
 
 use super::{LayerNumbers, floats, mask, quantised, tensor, with_floats};
 use crate::train::kernels::dense;
-use crate::train::kernels::gemm::{Packed, Row, TILE, multiply, tile_rows, tile_transposed, tiles};
-use crate::train::kernels::quant::BLOCKED;
+use crate::train::kernels::gemm::{Left, Out, Packed, Places, Right, padded, product};
+use crate::train::kernels::quant::{Activation, BLOCKED};
 use crate::train::kernels::simd::Isa;
 use crate::train::threads::{ThreadPool, lock};
 
-/// Dense layer: (images x inputs, weights outputs x inputs, bias) to activations.
+/// Images, or outputs, that one task computes.
+const ROWS: usize = 16;
+
+/// Dense layer: (images, weights outputs x inputs, bias) to activations.
+///
+/// Images are channels-last with padded channels ([`crate::train::kernels::geometry`]), weights in the order of the
+/// artefact: input = channel x positions + position. Hidden activations have padded outputs, logits have not.
 pub struct DenseOp {
     pub pool: Arc<ThreadPool>,
     pub numbers: LayerNumbers,
+    /// Where each input lies within an image.
+    inputs: Vec<u32>,
+    /// Floats of an image.
+    image: usize,
     kept: Mutex<DenseKept>,
 }
 
+/// What forward leaves for backward, and memory to work in.
 #[derive(Default)]
 struct DenseKept {
     weights: Vec<f32>,
-    marks: Vec<u16>,
+    marks: Vec<u8>,
+    packed: Packed,
 }
 
 impl DenseOp {
-    /// An operation for one pass.
-    pub fn new(pool: Arc<ThreadPool>, numbers: LayerNumbers) -> Self {
-        Self { pool, numbers, kept: Mutex::default() }
+    /// An operation for one pass over images of so many channels and positions.
+    pub fn new(pool: Arc<ThreadPool>, numbers: LayerNumbers, channels: usize, positions: usize) -> Self {
+        let place = |input: usize| (input % positions * padded(channels) + input / positions) as u32;
+        let inputs = (0..channels * positions).map(place).collect();
+        Self { pool, numbers, inputs, image: positions * padded(channels), kept: Mutex::default() }
+    }
+
+    /// Floats of one output row.
+    fn width(&self, outputs: usize) -> usize {
+        if self.numbers.activation == Activation::Identity { outputs } else { padded(outputs) }
     }
 
     fn forward(&self, input: &[f32], weights: &[f32], bias: &[f32]) -> Vec<f32> {
-        let (isa, outputs) = (self.pool.isa(), bias.len());
-        let inputs = weights.len() / outputs;
-        let images = input.len() / inputs;
-        let weights = quantised(isa, self.numbers.weights, weights);
+        let (isa, outputs, inputs) = (self.pool.isa(), bias.len(), self.inputs.len());
+        let (images, width) = (input.len() / self.image, self.width(bias.len()));
+        let mut kept = lock(&self.kept);
+        let DenseKept { weights: used, marks, packed } = &mut *kept;
+        *used = quantised(isa, self.numbers.weights, weights);
+        packed.pack(isa, inputs, outputs, |input, output| used[output * inputs + input]);
         let bias = quantised(isa, self.numbers.weights, bias);
-        let mut right = Vec::new();
-        tile_transposed(&weights, inputs, &mut right);
-        let mut left = Packed::default();
-        left.pack(input, images, inputs, inputs, 1);
-        let mut out = product(isa, &left, &right, inputs, outputs);
-        let mut marks = vec![0; out.len()];
-        for (sums, marks) in out.chunks_exact_mut(outputs).zip(marks.chunks_exact_mut(outputs)) {
-            dense::activate_row(self.numbers.activation, &bias, sums, marks);
+        let mut sums = vec![0.0; images * padded(outputs)];
+        let rows = starts(ROWS, self.image);
+        input.par_chunks(ROWS * self.image).zip(sums.par_chunks_mut(ROWS * padded(outputs))).for_each(
+            |(input, sums)| {
+                let left = Left { values: input, rows: &rows[..input.len() / self.image], depth: &self.inputs };
+                multiply(isa, left, Right::Packed(packed), sums, padded(outputs));
+            },
+        );
+        marks.resize(images * width, 0);
+        let mut out = vec![0.0; images * width];
+        let rows = out.chunks_exact_mut(width).zip(marks.chunks_exact_mut(width));
+        for ((out, marks), sums) in rows.zip(sums.chunks_exact(padded(outputs))) {
+            out[..outputs].copy_from_slice(&sums[..outputs]);
+            dense::activate_row(self.numbers.activation, &bias, out, marks);
         }
-        *lock(&self.kept) = DenseKept { weights, marks };
         out
     }
 
     /// (input, weight, bias) gradients.
     fn backward(&self, input: &[f32], weights: &[f32], bias: &[f32], gradient: &[f32]) -> [Vec<f32>; 3] {
-        let (isa, outputs, kept) = (self.pool.isa(), bias.len(), lock(&self.kept));
-        let inputs = weights.len() / outputs;
-        let images = input.len() / inputs;
-        let pass = |(&g, &mark): (&f32, &u16)| if mark == BLOCKED { 0.0 } else { g };
-        let gradient: Vec<f32> = gradient.iter().zip(&kept.marks).map(pass).collect();
-        let (mut left, mut right) = (Packed::default(), Vec::new());
-        left.pack(&gradient, images, outputs, outputs, 1);
-        tile_rows(&kept.weights, inputs, &mut right);
-        let input_gradient = product(isa, &left, &right, outputs, inputs);
-        left.pack(&gradient, outputs, images, 1, outputs);
-        tile_rows(input, inputs, &mut right);
-        let mut weight_gradient = product(isa, &left, &right, images, inputs);
+        let (isa, outputs, width, mut kept) = (self.pool.isa(), bias.len(), self.width(bias.len()), lock(&self.kept));
+        let DenseKept { weights: used, marks, packed } = &mut *kept;
+        let pass = |(&g, &mark): (&f32, &u8)| if mark == BLOCKED { 0.0 } else { g };
+        let gradient: Vec<f32> = gradient.iter().zip(&*marks).map(pass).collect();
+        let input_gradient = self.input_gradient(isa, used, packed, &gradient, outputs);
+        let mut weight_gradient = self.weight_gradient(isa, input, &gradient, outputs);
         mask(isa, self.numbers.weights, weights, &mut weight_gradient);
         let mut bias_gradient = vec![0.0; outputs];
-        for row in gradient.chunks_exact(outputs) {
+        for row in gradient.chunks_exact(width) {
             bias_gradient.iter_mut().zip(row).for_each(|(to, from)| *to += from);
         }
         mask(isa, self.numbers.weights, bias, &mut bias_gradient);
         [input_gradient, weight_gradient, bias_gradient]
     }
+
+    fn input_gradient(
+        &self,
+        isa: Isa,
+        weights: &[f32],
+        packed: &mut Packed,
+        gradient: &[f32],
+        outputs: usize,
+    ) -> Vec<f32> {
+        let (width, inputs) = (self.width(outputs), self.inputs.len());
+        let mut sources = vec![None; self.image];
+        self.inputs.iter().enumerate().for_each(|(input, &place)| sources[place as usize] = Some(input));
+        packed.pack(isa, outputs, self.image, |output, place| {
+            sources[place].map_or(0.0, |input| weights[output * inputs + input])
+        });
+        let mut out = vec![0.0; gradient.len() / width * self.image];
+        let (rows, depth) = (starts(ROWS, width), starts(outputs, 1));
+        gradient.par_chunks(ROWS * width).zip(out.par_chunks_mut(ROWS * self.image)).for_each(|(gradient, out)| {
+            let left = Left { values: gradient, rows: &rows[..gradient.len() / width], depth: &depth };
+            multiply(isa, left, Right::Packed(packed), out, self.image);
+        });
+        out
+    }
+
+    fn weight_gradient(&self, isa: Isa, input: &[f32], gradient: &[f32], outputs: usize) -> Vec<f32> {
+        let (width, inputs) = (self.width(outputs), self.inputs.len());
+        let (rows, depth) = (starts(outputs, 1), starts(gradient.len() / width, width));
+        let mut out = vec![0.0; outputs * inputs];
+        out.par_chunks_mut(ROWS * inputs).zip(rows.par_chunks(ROWS)).for_each(|(out, rows)| {
+            let mut sums = vec![0.0; rows.len() * self.image];
+            let left = Left { values: gradient, rows, depth: &depth };
+            multiply(isa, left, Right::Rows(input, self.image), &mut sums, self.image);
+            for (out, sums) in out.chunks_exact_mut(inputs).zip(sums.chunks_exact(self.image)) {
+                out.iter_mut().zip(&self.inputs).for_each(|(to, &place)| *to = sums[place as usize]);
+            }
+        });
+        out
+    }
 }
 
-/// `left` times the tiled `right`, row-major; tiles are shared out among the threads.
-fn product(isa: Isa, left: &Packed, right: &[Row], depth: usize, columns: usize) -> Vec<f32> {
-    let mut tiled = vec![[0.0; TILE]; tiles(columns) * left.rows()];
-    right.par_chunks(depth).zip(tiled.par_chunks_mut(left.rows())).for_each(|(right, out)| {
-        multiply(isa, left, right, out);
-    });
-    let mut out = vec![0.0; left.rows() * columns];
-    dense::untile(&tiled, left.rows(), columns, &mut out);
-    out
+/// Starts of `count` rows that are `step` floats apart.
+fn starts(count: usize, step: usize) -> Vec<u32> {
+    // Within one batch, whose memory has been checked before.
+    (0..count).map(|row| (row * step) as u32).collect()
+}
+
+/// `out = left * right` with rows of `columns` floats.
+fn multiply(isa: Isa, left: Left<'_>, right: Right<'_>, values: &mut [f32], columns: usize) {
+    product(isa, left, right, &mut Out { values, places: Places::Every(columns), columns, resume: false });
 }
 
 impl CustomOp3 for DenseOp {
@@ -101,9 +159,9 @@ impl CustomOp3 for DenseOp {
     ) -> Result<(CpuStorage, Shape)> {
         let (input, weights, bias) = (floats(s1, l1)?, floats(s2, l2)?, floats(s3, l3)?);
         let out = self.pool.install(|| self.forward(input, weights, bias));
-        let outputs = bias.len();
-        let images = out.len() / outputs;
-        Ok((CpuStorage::F32(out), Shape::from((images, outputs))))
+        let width = self.width(bias.len());
+        let shape = Shape::from((out.len() / width, width));
+        Ok((CpuStorage::F32(out), shape))
     }
 
     fn bwd(

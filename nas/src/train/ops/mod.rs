@@ -15,7 +15,7 @@ use podl_consensus::workload::FixedPoint;
 use super::kernels::quant::{Activation, WeightQuantiser, mask_weights, quantise_weights};
 use super::kernels::simd::Isa;
 
-pub use conv::{ConvOp, scratch_bytes};
+pub use conv::ConvOp;
 pub use dense::DenseOp;
 pub use loss::CrossEntropyOp;
 pub use sgd::SgdOp;
