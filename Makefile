@@ -7,7 +7,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PODL       := $(TARGET_DIR)/release/podl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build testnet test test-export fmt lint direction deny unit doctest doc network clean
+.PHONY: help setup build testnet test test-export memcheck bench-training fmt lint direction deny unit doctest doc network clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ unit: setup
 
 test-export: setup ## exported models through the public QONNX executor; CIFAR10=DIR adds that data set
 	@CARGO="$(CARGO)" bash scripts/test-export.sh
+
+memcheck: setup ## the tests of the vector code under valgrind
+	@CARGO="$(CARGO)" bash scripts/memcheck.sh
+
+bench-training: setup ## training and scoring beside PyTorch, in turn; CIFAR10=DIR, PEER=pytorch_child.py
+	@CARGO="$(CARGO)" bash scripts/bench-training.sh
 
 doctest: setup
 	$(CARGO) test --release --locked --workspace --doc

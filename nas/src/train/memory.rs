@@ -30,3 +30,15 @@ pub fn training_bytes(network: &Network, batch: usize, threads: usize) -> u64 {
         .saturating_add(partial.saturating_mul(wide(PARTS)));
     floats.saturating_mul(float).saturating_add(scratch.saturating_mul(wide(threads.max(1))))
 }
+
+/// Bytes that a program may still take: what the system has free, or what the control group's limit leaves, whichever is
+/// less. None where the system does not say (other systems than Linux).
+pub fn available_bytes() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let meminfo = read("/proc/meminfo")?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let free = line.trim().split(' ').next()?.parse::<u64>().ok()?.saturating_mul(1024);
+    let group = |file: &str| read(&format!("/sys/fs/cgroup/{file}"))?.trim().parse::<u64>().ok();
+    let left = group("memory.max").zip(group("memory.current")).map(|(most, now)| most.saturating_sub(now));
+    Some(left.map_or(free, |left| left.min(free)))
+}

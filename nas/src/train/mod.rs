@@ -23,6 +23,7 @@ mod learner;
 mod memory;
 mod ops;
 mod outcome;
+pub mod split;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -31,7 +32,7 @@ mod trainer;
 pub use checkpoint::{Checkpoint, DamagedCheckpoint};
 pub use config::{Precision, Schedule, TrainConfig};
 pub use device::TrainDevice;
-pub use memory::training_bytes;
+pub use memory::{available_bytes, training_bytes};
 pub use outcome::{Outcome, TrainJob, train_child};
 pub use threads::ThreadPool;
 pub use trainer::{EpochReport, Progress, TrainError, Trainer};

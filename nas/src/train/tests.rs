@@ -51,15 +51,21 @@ fn artefact_bytes_do_not_depend_on_threads_but_on_the_seed() {
 
 /// Audits replay training on other machines, so the bytes may depend neither on the processor nor change unnoticed.
 #[test]
-fn artefact_bytes_do_not_depend_on_the_instruction_set() {
+fn trained_bits_do_not_depend_on_the_instruction_set() {
     let data = generate(&[3; 32], 100);
     for isa in Isa::available() {
         let pool = Arc::new(ThreadPool::with_isa(2, isa).unwrap());
         let mut trainer = Trainer::new(network(), &input_table(&data), small_config(), [1; 32], pool).unwrap();
         epochs(&mut trainer, &data, 2);
-        let root = trainer.quantised_model().unwrap().root();
-        let hex: String = root[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "79a358181d65c8af", "{}", isa.name());
+        // The floats as they are: their last bits would not show in the integer model.
+        let mut hasher = blake3::Hasher::new();
+        for var in trainer.vars() {
+            for value in var.flatten_all().unwrap().to_vec1::<f32>().unwrap() {
+                hasher.update(&value.to_bits().to_le_bytes());
+            }
+        }
+        let hex = hasher.finalize().to_hex();
+        assert_eq!(&hex[..16], "79a358181d65c8af", "{}", isa.name());
     }
 }
 

@@ -12,6 +12,7 @@ use super::device::TrainDevice;
 use super::export::quantised_model;
 use super::kernels::dense::SgdStep;
 use super::learner::Learner;
+use super::memory::{available_bytes, training_bytes};
 use super::threads::ThreadPool;
 use crate::artefact::{Model, ModelError};
 use crate::data::{Dataset, Random};
@@ -74,6 +75,16 @@ pub enum TrainError {
     /// The trained parameters make no model (formats beyond the engine's).
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// More memory than there is.
+    #[error(
+        "training this network takes about {need_mib} MiB, {available_mib} MiB are free; a smaller batch takes less"
+    )]
+    Memory {
+        /// What training takes, in MiB.
+        need_mib: u64,
+        /// What there is, in MiB.
+        available_mib: u64,
+    },
     /// The device that was asked for is not there.
     #[error("{0}")]
     Device(String),
@@ -125,7 +136,7 @@ impl Trainer {
     /// values that the integer engine feeds it.
     ///
     /// # Errors
-    /// [`TrainError::Config`], [`TrainError::InputTable`].
+    /// [`TrainError::Config`], [`TrainError::InputTable`], [`TrainError::Memory`].
     pub fn new(
         network: Network,
         input_table: &[Vec<i16>],
@@ -150,6 +161,9 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         config.check().map_err(TrainError::Config)?;
         let table = float_table(input_table, network.input.channels)?;
+        if device == TrainDevice::Cpu {
+            check_memory(&network, config.batch, pool.threads(), available_bytes())?;
+        }
         let learner = device.learner(&network, config.precision, &seed, &pool)?;
         let cancel = Arc::new(AtomicBool::new(false));
         Ok(Self { network, learner, table, config, seed, pool, epoch: 0, step: 0, cancel })
@@ -293,6 +307,17 @@ impl Trainer {
     }
 }
 
+/// Refuses what would not fit; where the system does not say what there is, nothing is refused.
+fn check_memory(network: &Network, batch: usize, threads: usize, available: Option<u64>) -> Result<(), TrainError> {
+    let need = training_bytes(network, batch, threads);
+    match available {
+        Some(available) if need > available => {
+            Err(TrainError::Memory { need_mib: need >> 20, available_mib: available >> 20 })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The input table in floating point: `value / 256`, exact.
 fn float_table(table: &[Vec<i16>], channels: u8) -> Result<Vec<[f32; 256]>, TrainError> {
     let got: Vec<usize> = table.iter().map(Vec::len).collect();
@@ -313,4 +338,23 @@ fn first_greatest(values: &[f32]) -> u16 {
     }
     // Classes are counted in 16 bits.
     best as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use podl_consensus::workload::{Architecture, ConvLayer, DenseConfig, FixedPoint};
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_both_numbers() {
+        let act = FixedPoint::new(1, 4);
+        let layer = ConvLayer { kernel: [3, 3], filters: 128, stride: [1, 1], pool: 1, act, weight: act };
+        let architecture = Architecture { layers: vec![layer; 6] };
+        let network = Network::new(&architecture, InputShape::CIFAR, 10, DenseConfig::default()).unwrap();
+        let check = |available| check_memory(&network, 128, 2, available);
+        assert!(check(None).is_ok() && check(Some(1 << 40)).is_ok());
+        let text = check(Some(100 << 20)).unwrap_err().to_string();
+        assert!(text.contains("100 MiB are free") && text.contains("smaller batch"), "{text}");
+    }
 }

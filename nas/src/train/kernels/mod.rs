@@ -12,6 +12,7 @@ mod conv_tests;
 pub mod dense;
 pub mod gemm;
 pub mod geometry;
+pub mod peak;
 pub mod pool;
 pub mod quant;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use clap::Args;
 use podl_chain_spec::AccountId;
 use podl_consensus::workload::{InputShape, Network, Space};
 use podl_nas::search::{SearchBox, starting_points};
-use podl_nas::train::{kernels, training_bytes};
+use podl_nas::train::{available_bytes, kernels, training_bytes};
 use podl_pool::calibration;
 use podl_pool::drivers::PoolTransport;
 use podl_pool::protocol::{self, Reply, Request};
@@ -92,18 +92,12 @@ fn memory(args: &CheckArgs) -> Finding {
     let input = InputShape::CIFAR;
     let networks = starts.iter().filter_map(|start| Network::new(&start.architecture, input, 10, space.dense).ok());
     let need = networks.map(|network| training_bytes(&network, 32, args.miner.threads())).max().unwrap_or(0) >> 20;
-    let have = available_mib();
+    let have = available_bytes().map(|bytes| bytes >> 20);
     let text = match have {
         Some(have) => format!("about {need} MiB for training and the data set, {have} MiB are free"),
         None => format!("about {need} MiB for training and the data set"),
     };
     found("memory", have.is_none_or(|have| have > need * 2), text, "close other programs")
-}
-
-fn available_mib() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().split(' ').next()?.parse::<u64>().ok().map(|kib| kib >> 10)
 }
 
 fn disk(args: &CheckArgs) -> Finding {

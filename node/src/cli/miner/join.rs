@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use indicatif::ProgressBar;
+use indicatif::{MultiProgress, ProgressBar};
 use podl_chain_spec::AccountId;
+use podl_nas::train::split::{self, Measured, Split};
 use podl_pool::drivers::MinerHandle;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,6 +23,8 @@ const STOP: Duration = Duration::from_secs(6);
 const LOOK: Duration = Duration::from_millis(500);
 /// Least time between two plain lines that say the same but for progress.
 const LINE_EVERY: Duration = Duration::from_secs(15);
+/// How long each way to share out the threads is tried.
+const MEASURE: Duration = Duration::from_millis(1500);
 /// Name of the wallet that is made for a miner without one.
 const WALLET: &str = "miner";
 
@@ -36,8 +39,31 @@ pub(crate) struct JoinArgs {
     /// File that holds the passphrase for a wallet made now; else PODL_PASSWORD, else podl asks.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// Networks to train at once, which share the threads; each is a miner of its own to the pool. `auto` measures what
+    /// is fastest.
+    #[arg(long, value_name = "N", default_value = "auto")]
+    children: Children,
     #[command(flatten)]
     miner: MinerArgs,
+}
+
+/// How many networks are trained at once.
+#[derive(Clone, Copy, Debug)]
+enum Children {
+    Auto,
+    Fixed(usize),
+}
+
+impl std::str::FromStr for Children {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            _ if text == "auto" => Ok(Self::Auto),
+            Ok(children @ 1..=64) => Ok(Self::Fixed(children)),
+            _ => Err("expected auto, or a number from 1 to 64".into()),
+        }
+    }
 }
 
 pub(super) fn run(args: &JoinArgs, out: &Out) -> anyhow::Result<()> {
@@ -73,42 +99,83 @@ fn pay_to(args: &JoinArgs, out: &Out) -> anyhow::Result<AccountId> {
 
 async fn join(args: &JoinArgs, account: AccountId, out: &Out) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-    let folder = args.miner.folder();
-    let opening = PoolLink::open(args.pool.clone(), args.miner.chain.as_deref(), &folder, true);
-    let mut link = tokio::select! {
-        link = opening => link?,
+    let split = split(args, out).await?;
+    let mut links = tokio::select! {
+        links = open(args, split) => links?,
         _ = tokio::signal::ctrl_c() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
     };
-    let threads = args.miner.threads();
-    let (chain, peer) = (link.spec.name.clone(), link.peer_id);
-    out.note(format!("joined on {chain} as {peer} with {threads} threads; pay goes to {account}"))?;
-    let miner = link.mine(account, threads)?;
+    let mut miners = Vec::with_capacity(links.len());
+    for link in &links {
+        let (chain, peer, threads) = (&link.spec.name, link.peer_id, split.threads);
+        out.note(format!("joined on {chain} as {peer} with {threads} threads; pay goes to {account}"))?;
+        miners.push(link.mine(account, threads)?);
+    }
     let result = tokio::select! {
-        () = link.watch() => Err(anyhow::anyhow!("the network has stopped")),
-        shown = show(&miner, out) => shown,
+        () = watch(&mut links) => Err(anyhow::anyhow!("the network has stopped")),
+        shown = show(&miners, out) => shown,
         _ = tokio::signal::ctrl_c() => out.note("stopping: the lease is handed back"),
         _ = terminate.recv() => out.note("stopping: the lease is handed back"),
     };
-    let stopped = tokio::task::spawn_blocking(move || miner.stop_within(STOP)).await?;
-    link.close().await;
+    let stopping: Vec<_> =
+        miners.into_iter().map(|miner| tokio::task::spawn_blocking(move || miner.stop_within(STOP))).collect();
+    let stopped = futures::future::join_all(stopping).await;
+    futures::future::join_all(links.into_iter().map(PoolLink::close)).await;
     result?;
-    Ok(stopped?)
+    stopped.into_iter().try_for_each(|stopped| Ok(stopped??))
 }
 
-/// Shows the miner's state until it has stopped by itself: on a terminal one live line, elsewhere a line when something
-/// changes and now and then.
-async fn show(miner: &MinerHandle, out: &Out) -> anyhow::Result<()> {
-    let bar = (std::io::stderr().is_terminal() && !out.is_json()).then(ProgressBar::new_spinner);
-    let (mut last, mut at): (Option<Line>, Instant) = (None, Instant::now());
-    while !miner.is_stopped() {
-        let line = Line::from(&miner.status());
-        if let Some(bar) = &bar {
-            bar.set_message(line.text());
-            bar.tick();
-        } else if last.as_ref().is_none_or(|last| last.gist() != line.gist() || at.elapsed() >= LINE_EVERY) {
-            out.record(&line, || line.text())?;
-            (last, at) = (Some(line), Instant::now());
+/// How the threads are shared out: as asked, or as a measurement finds it fastest.
+async fn split(args: &JoinArgs, out: &Out) -> anyhow::Result<Split> {
+    let threads = args.miner.threads();
+    match args.children {
+        Children::Fixed(children) => {
+            anyhow::ensure!(children <= threads, "{children} children on {threads} threads: each needs one at least");
+            return Ok(Split { children, threads: threads / children });
+        }
+        Children::Auto if threads == 1 => return Ok(Split { children: 1, threads }),
+        Children::Auto => {}
+    }
+    let measured = tokio::task::spawn_blocking(move || split::measure(threads, MEASURE)).await??;
+    for Measured { split: Split { children, threads }, images_per_second } in &measured {
+        out.note(format!("measured: {children} at once on {threads} threads each, {images_per_second:.0} images/s"))?;
+    }
+    Ok(split::fastest(&measured).unwrap_or(Split { children: 1, threads }))
+}
+
+/// A connection for every child. The first has the miner's own folder, the others have folders within it: each is a
+/// miner of its own to the pool.
+async fn open(args: &JoinArgs, split: Split) -> anyhow::Result<Vec<PoolLink>> {
+    let folder = args.miner.folder();
+    let mut links = Vec::with_capacity(split.children);
+    for child in 1..=split.children {
+        let folder = if child == 1 { folder.clone() } else { folder.join(format!("child-{child}")) };
+        links.push(PoolLink::open(args.pool.clone(), args.miner.chain.as_deref(), &folder, true).await?);
+    }
+    Ok(links)
+}
+
+/// Returns when one of the networks has stopped.
+async fn watch(links: &mut [PoolLink]) {
+    futures::future::select_all(links.iter_mut().map(|link| Box::pin(link.watch()))).await;
+}
+
+/// Shows the miners' states until one has stopped by itself: on a terminal one live line each, elsewhere a line when
+/// something changes and now and then.
+async fn show(miners: &[MinerHandle], out: &Out) -> anyhow::Result<()> {
+    let bars = (std::io::stderr().is_terminal() && !out.is_json()).then(MultiProgress::new);
+    let bars: Vec<_> = bars.iter().flat_map(|all| miners.iter().map(|_| all.add(ProgressBar::new_spinner()))).collect();
+    let mut told: Vec<Option<(Line, Instant)>> = vec![None; miners.len()];
+    while !miners.iter().any(MinerHandle::is_stopped) {
+        for (index, (miner, told)) in miners.iter().zip(&mut told).enumerate() {
+            let line = Line::new(&miner.status(), (miners.len() > 1).then_some(index + 1));
+            if let Some(bar) = bars.get(index) {
+                bar.set_message(line.text());
+                bar.tick();
+            } else if told.as_ref().is_none_or(|(last, at)| last.gist() != line.gist() || at.elapsed() >= LINE_EVERY) {
+                out.record(&line, || line.text())?;
+                *told = Some((line, Instant::now()));
+            }
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -10,6 +10,9 @@ use super::super::output::grouped;
 /// What `podl miner join --json` prints, a line whenever something changes.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
 pub(super) struct Line {
+    /// Which child, from 1, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    child: Option<usize>,
     stage: String,
     class: Option<&'static str>,
     speed_macs_s: u64,
@@ -23,12 +26,14 @@ pub(super) struct Line {
     refusal: Option<String>,
 }
 
-impl From<&MinerStatus> for Line {
-    fn from(status: &MinerStatus) -> Self {
+impl Line {
+    /// The line of a miner's status.
+    pub(super) fn new(status: &MinerStatus, child: Option<usize>) -> Self {
         let standing = status.standing.as_ref();
         let number = |read: fn(&Standing) -> u64| standing.map_or(0, read);
         let share = |s: &Standing| u128::from(s.unpaid_macs) * 1_000_000 / u128::from(s.pool_unpaid_macs.max(1));
         Self {
+            child,
             stage: format!("{:?}", status.stage).to_lowercase(),
             class: standing.map(|s| if s.class == Class::Strong { "strong" } else { "weak" }),
             speed_macs_s: number(|s| s.speed_macs_s),
@@ -42,9 +47,7 @@ impl From<&MinerStatus> for Line {
             refusal: status.refusal.map(|r| r.to_string()),
         }
     }
-}
 
-impl Line {
     /// The line without what changes all the time.
     pub(super) fn gist(&self) -> Self {
         Self {
@@ -58,7 +61,8 @@ impl Line {
     }
 
     pub(super) fn text(&self) -> String {
-        let mut parts = vec![self.stage.clone()];
+        let mut parts: Vec<String> = self.child.map(|child| format!("child {child}")).into_iter().collect();
+        parts.push(self.stage.clone());
         parts.extend(self.class.map(|class| {
             let (speed, border) =
                 (grouped(self.speed_macs_s / 1_000_000), grouped(self.strong_from_macs_s / 1_000_000));
@@ -102,12 +106,12 @@ mod tests {
             best: None,
             refusal: None,
         };
-        let line = Line::from(&status);
+        let line = Line::new(&status, None);
         assert_eq!(
             line.text(),
             "joined · weak (1,234 MMAC/s, strong from 2,000) · lease 43 % · 25.0 % of the pool's unpaid work · 7 results taken, 1 refused"
         );
-        let later = Line::from(&MinerStatus { progress_permille: Some(900), ..status });
+        let later = Line::new(&MinerStatus { progress_permille: Some(900), ..status }, None);
         assert!(later != line && later.gist() == line.gist());
     }
 }
