@@ -67,15 +67,17 @@ pub(super) fn classify_batch(engine: &Engine, scratch: &mut Scratch, images: &[u
 fn fill_input(engine: &Engine, input: &mut [u8], images: &[u8]) {
     let layer = &engine.layers[0];
     let (rows, columns) = (layer.rows.input, layer.columns.input);
-    let pixel = layer.offset(0, 1);
     let targets = input.chunks_exact_mut(layer.image_bytes());
     for (image, target) in images.chunks_exact(engine.input.values()).zip(targets) {
         for (channel, (plane, table)) in image.chunks_exact(rows * columns).zip(&engine.table).enumerate() {
+            // Tables of another length are refused at the start.
+            let Some(table) = table.first_chunk::<256>() else { continue };
             for (row, bytes) in plane.chunks_exact(columns).enumerate() {
                 let start = layer.offset(row + layer.rows.pad_low, layer.columns.pad_low);
-                let pixels = target[start..].chunks_exact_mut(pixel);
-                for (&byte, pixel) in bytes.iter().zip(pixels) {
-                    pixel[2 * channel..2 * channel + 2].copy_from_slice(&table[usize::from(byte)].to_ne_bytes());
+                let (values, _) = target[start..].as_chunks_mut::<2>();
+                let values = values[channel..].iter_mut().step_by(layer.channels);
+                for (&byte, value) in bytes.iter().zip(values) {
+                    *value = table[usize::from(byte)].to_ne_bytes();
                 }
             }
         }
@@ -116,14 +118,18 @@ impl Work<'_> {
         let per_image = layer.positions.len() / window;
         self.block.positions.clear();
         self.block.targets.clear();
-        for index in first..first + count {
-            let (image, index) = (index / per_image, index % per_image);
+        let (mut image, mut index) = (first / per_image, first % per_image);
+        for _ in 0..count {
             let base = image * layer.image_bytes();
             for &position in &layer.positions[index * window..][..window] {
                 self.block.positions.push(base + position);
             }
             if let Some(next) = next {
                 self.block.targets.push(image * next.image_bytes() + layer.targets[index]);
+            }
+            index += 1;
+            if index == per_image {
+                (image, index) = (image + 1, 0);
             }
         }
     }

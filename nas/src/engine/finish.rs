@@ -4,10 +4,7 @@
 //! requantised once is the maximum of its activations.
 
 use super::requantise::Requantise;
-use super::simd::{Form, Job, Simd};
-
-/// Outputs handled together.
-const CHUNK: usize = 8;
+use super::simd::{CHUNK, Form, Job, Simd};
 
 /// The sums of one panel, window by window, on their way into the next layer's input.
 pub(super) struct Narrow<'a> {
@@ -32,71 +29,62 @@ pub(super) struct Narrow<'a> {
 impl Job for Narrow<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
-        match self.form {
-            Form::Bytes => self.store::<1>(),
-            Form::Halves => self.store::<2>(),
-        }
-    }
-}
-
-impl Narrow<'_> {
-    /// Stores activations of `SIZE` bytes.
-    #[inline(always)]
-    fn store<const SIZE: usize>(self) {
         let length = self.width * self.window;
-        for index in 0..self.targets.len() {
-            let window = &self.sums[index * length..][..length];
-            let target = &mut self.output[self.targets[index] + self.first..][..self.outputs * SIZE];
-            let mut from = 0;
-            while from < self.outputs {
-                let mut most = chunk(&window[from..]);
-                for position in 1..self.window {
-                    let sums = chunk(&window[position * self.width + from..]);
-                    for lane in 0..CHUNK {
-                        most[lane] = most[lane].max(sums[lane]);
-                    }
-                }
-                for value in &mut most {
-                    *value = self.requantise.narrow(*value);
-                }
-                write::<SIZE>(&most, &mut target[from * SIZE..]);
-                from += CHUNK;
+        let bytes = self.outputs * self.form.size();
+        for (window, &target) in self.sums.chunks_exact(length).zip(self.targets) {
+            let target = &mut self.output[target + self.first..][..bytes];
+            match self.form {
+                Form::Bytes => store(window, self.width, self.requantise, target, S::bytes),
+                Form::Halves => store(window, self.width, self.requantise, target, S::halves),
             }
         }
     }
 }
 
-/// The first sums of a slice; panels are whole chunks wide.
+/// Stores the activations of one window, each of `SIZE / 8` bytes, as many as there is room for.
 #[inline(always)]
-fn chunk(sums: &[i32]) -> [i32; CHUNK] {
-    let mut chunk = [0; CHUNK];
-    chunk.copy_from_slice(&sums[..CHUNK]);
-    chunk
+fn store<const SIZE: usize>(
+    sums: &[i32],
+    width: usize,
+    requantise: Requantise,
+    target: &mut [u8],
+    pack: impl Fn([i32; CHUNK]) -> [u8; SIZE],
+) {
+    let (chunks, rest) = target.as_chunks_mut::<SIZE>();
+    let mut from = 0;
+    for chunk in chunks {
+        *chunk = pack(activations(&sums[from..], width, requantise));
+        from += CHUNK;
+    }
+    if !rest.is_empty() {
+        let bytes = pack(activations(&sums[from..], width, requantise));
+        if rest.len() == SIZE / 2 {
+            // The usual rest, as one move.
+            rest.copy_from_slice(&bytes[..SIZE / 2]);
+        } else {
+            for (to, byte) in rest.iter_mut().zip(bytes) {
+                *to = byte;
+            }
+        }
+    }
 }
 
-/// Writes as many values as there is room for.
+/// The activations of the first outputs of a window.
 #[inline(always)]
-fn write<const SIZE: usize>(values: &[i32; CHUNK], target: &mut [u8]) {
-    let mut bytes = [[0; SIZE]; CHUNK];
-    for lane in 0..CHUNK {
-        // Activations have at most 14 bits, and 8 where a byte is stored.
-        if SIZE == 1 {
-            bytes[lane][0] = values[lane] as u8;
-        } else {
-            bytes[lane].copy_from_slice(&(values[lane] as u16).to_ne_bytes());
+fn activations(sums: &[i32], width: usize, requantise: Requantise) -> [i32; CHUNK] {
+    let mut most = [i32::MIN; CHUNK];
+    for sums in sums.chunks(width) {
+        // Panels are whole chunks wide.
+        if let Some(sums) = sums.first_chunk::<CHUNK>() {
+            for lane in 0..CHUNK {
+                most[lane] = most[lane].max(sums[lane]);
+            }
         }
     }
-    let bytes = bytes.as_flattened();
-    if target.len() >= CHUNK * SIZE {
-        target[..CHUNK * SIZE].copy_from_slice(bytes);
-    } else if target.len() == CHUNK / 2 * SIZE {
-        // The usual rest, as one move.
-        target.copy_from_slice(&bytes[..CHUNK / 2 * SIZE]);
-    } else {
-        for byte in 0..target.len() {
-            target[byte] = bytes[byte];
-        }
+    for value in &mut most {
+        *value = requantise.narrow(*value);
     }
+    most
 }
 
 /// The same for 64-bit sums of one panel, which are rare: plain and slow.

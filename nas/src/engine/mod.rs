@@ -27,7 +27,7 @@ use simd::Isa;
 pub const INPUT_FRAC_BITS: u8 = 8;
 
 /// Most images evaluated together: enough to fill the kernel's width in layers of a single position.
-const MOST_BATCH: usize = 64;
+const MOST_BATCH: usize = 32;
 /// Bytes that the activations of a batch may take; wider networks go in smaller batches.
 const BATCH_BYTES: usize = 8 << 20;
 

@@ -3,7 +3,7 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::{CHUNK, Simd};
 
 /// A vector of partial sums, of weights or of one activation word in every lane.
 ///
@@ -44,6 +44,20 @@ impl Simd for Portable {
     const REGISTERS: usize = 0;
     type Bytes = PortableDot<4>;
     type Halves = PortableDot<2>;
+
+    #[inline(always)]
+    fn bytes(values: [i32; CHUNK]) -> [u8; CHUNK] {
+        values.map(|value| value as u8)
+    }
+
+    #[inline(always)]
+    fn halves(values: [i32; CHUNK]) -> [u8; 2 * CHUNK] {
+        let mut bytes = [0; 2 * CHUNK];
+        for (bytes, value) in bytes.chunks_exact_mut(2).zip(values) {
+            bytes.copy_from_slice(&(value as u16).to_ne_bytes());
+        }
+        bytes
+    }
 }
 
 /// Eight lanes in an ordinary array, `VALUES` numbers a word.
@@ -113,6 +127,35 @@ impl Simd for Avx2 {
     const REGISTERS: usize = 16;
     type Bytes = Avx2Bytes;
     type Halves = Avx2Halves;
+
+    #[inline(always)]
+    fn bytes(values: [i32; CHUNK]) -> [u8; CHUNK] {
+        // SAFETY: as for `halves`; the pack is of registers only.
+        let packed = unsafe { _mm_cvtsi128_si64(_mm_packus_epi16(narrowed(values), _mm_setzero_si128())) };
+        packed.to_ne_bytes()
+    }
+
+    #[inline(always)]
+    fn halves(values: [i32; CHUNK]) -> [u8; 2 * CHUNK] {
+        let mut bytes = [0; 2 * CHUNK];
+        // SAFETY: AVX2 is on, since only `Isa::run` runs jobs for this set; the array covers the 16 bytes written.
+        unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), narrowed(values)) };
+        bytes
+    }
+}
+
+/// Values of at most 15 bits as 16-bit numbers.
+///
+/// # Safety
+/// AVX2 must be on.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn narrowed(values: [i32; CHUNK]) -> __m128i {
+    // SAFETY: the array covers the 32 bytes read, and unaligned loads need no more; the caller has AVX2 on.
+    unsafe {
+        let values = _mm256_loadu_si256(values.as_ptr().cast());
+        _mm_packus_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256::<1>(values))
+    }
 }
 
 /// AVX-512 with its instructions for byte products.
@@ -124,6 +167,16 @@ impl Simd for Avx512Vnni {
     const REGISTERS: usize = 32;
     type Bytes = VnniBytes;
     type Halves = VnniHalves;
+
+    #[inline(always)]
+    fn bytes(values: [i32; CHUNK]) -> [u8; CHUNK] {
+        Avx2::bytes(values)
+    }
+
+    #[inline(always)]
+    fn halves(values: [i32; CHUNK]) -> [u8; 2 * CHUNK] {
+        Avx2::halves(values)
+    }
 }
 
 /// Makes a [`Dot`] of a register type. Its values are only made by code that [`Isa::run`](super::Isa::run) compiles for

@@ -20,6 +20,9 @@ use dot::Dot;
 /// Most vectors of outputs that one panel of weights has.
 pub(super) const MOST_VECTORS: usize = 3;
 
+/// Activations that are packed together.
+pub(super) const CHUNK: usize = 8;
+
 /// How activations and weights are packed into the 32-bit words that are multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -73,6 +76,12 @@ pub(super) trait Simd {
     type Bytes: Dot;
     /// Products of [`Form::Halves`].
     type Halves: Dot;
+
+    /// Activations, which fit, as bytes.
+    fn bytes(values: [i32; CHUNK]) -> [u8; CHUNK];
+
+    /// Activations, which fit, as 16-bit numbers in the machine's byte order.
+    fn halves(values: [i32; CHUNK]) -> [u8; 2 * CHUNK];
 }
 
 impl Isa {
