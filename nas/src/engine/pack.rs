@@ -173,3 +173,7 @@ impl Form {
         i32::from_ne_bytes(bytes)
     }
 }
+
+#[cfg(test)]
+#[path = "pack_tests.rs"]
+mod tests;
