@@ -116,21 +116,21 @@ impl Work<'_> {
     fn list(&mut self, first: usize, count: usize, next: Option<&Layer>) {
         let (layer, window) = (self.layer, self.layer.window());
         let per_image = layer.positions.len() / window;
-        self.block.positions.clear();
-        self.block.targets.clear();
-        let (mut image, mut index) = (first / per_image, first % per_image);
-        for _ in 0..count {
+        let Block { positions, targets, .. } = &mut *self.block;
+        positions.clear();
+        targets.clear();
+        let (mut first, end) = (first, first + count);
+        while first < end {
+            let (image, index) = (first / per_image, first % per_image);
+            let count = (end - first).min(per_image - index);
             let base = image * layer.image_bytes();
-            for &position in &layer.positions[index * window..][..window] {
-                self.block.positions.push(base + position);
-            }
+            let part = &layer.positions[index * window..(index + count) * window];
+            positions.extend(part.iter().map(|position| base + position));
             if let Some(next) = next {
-                self.block.targets.push(image * next.image_bytes() + layer.targets[index]);
+                let base = image * next.image_bytes();
+                targets.extend(layer.targets[index..index + count].iter().map(|target| base + target));
             }
-            index += 1;
-            if index == per_image {
-                (image, index) = (image + 1, 0);
-            }
+            first += count;
         }
     }
 

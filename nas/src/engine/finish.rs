@@ -28,63 +28,59 @@ pub(super) struct Narrow<'a> {
 
 impl Job for Narrow<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self) {
-        let length = self.width * self.window;
-        let bytes = self.outputs * self.form.size();
-        for (window, &target) in self.sums.chunks_exact(length).zip(self.targets) {
-            let target = &mut self.output[target + self.first..][..bytes];
-            match self.form {
-                Form::Bytes => store(window, self.width, self.requantise, target, S::bytes),
-                Form::Halves => store(window, self.width, self.requantise, target, S::halves),
-            }
+    fn run<S: Simd>(mut self) {
+        match self.form {
+            Form::Bytes => self.store(S::bytes),
+            Form::Halves => self.store(S::halves),
         }
     }
 }
 
-/// Stores the activations of one window, each of `SIZE / 8` bytes, as many as there is room for.
-#[inline(always)]
-fn store<const SIZE: usize>(
-    sums: &[i32],
-    width: usize,
-    requantise: Requantise,
-    target: &mut [u8],
-    pack: impl Fn([i32; CHUNK]) -> [u8; SIZE],
-) {
-    let (chunks, rest) = target.as_chunks_mut::<SIZE>();
-    let mut from = 0;
-    for chunk in chunks {
-        *chunk = pack(activations(&sums[from..], width, requantise));
-        from += CHUNK;
-    }
-    if !rest.is_empty() {
-        let bytes = pack(activations(&sums[from..], width, requantise));
-        if rest.len() == SIZE / 2 {
-            // The usual rest, as one move.
-            rest.copy_from_slice(&bytes[..SIZE / 2]);
-        } else {
-            for (to, byte) in rest.iter_mut().zip(bytes) {
-                *to = byte;
-            }
-        }
-    }
-}
-
-/// The activations of the first outputs of a window.
-#[inline(always)]
-fn activations(sums: &[i32], width: usize, requantise: Requantise) -> [i32; CHUNK] {
-    let mut most = [i32::MIN; CHUNK];
-    for sums in sums.chunks(width) {
+impl Narrow<'_> {
+    /// Stores all activations, a chunk of them in `BYTES`.
+    #[inline(always)]
+    fn store<const BYTES: usize>(&mut self, pack: impl Fn([i32; CHUNK]) -> [u8; BYTES]) {
         // Panels are whole chunks wide.
-        if let Some(sums) = sums.first_chunk::<CHUNK>() {
-            for lane in 0..CHUNK {
-                most[lane] = most[lane].max(sums[lane]);
+        let (sums, _) = self.sums.as_chunks::<CHUNK>();
+        for chunk in 0..self.outputs / CHUNK {
+            let mut at = chunk;
+            for &target in self.targets {
+                let bytes = pack(self.activations(sums, &mut at));
+                self.output[target + self.first + chunk * BYTES..][..BYTES].copy_from_slice(&bytes);
+            }
+        }
+        let rest = self.outputs % CHUNK * self.form.size();
+        if rest > 0 {
+            let mut at = self.outputs / CHUNK;
+            let first = self.first + at * BYTES;
+            for &target in self.targets {
+                let bytes = pack(self.activations(sums, &mut at));
+                let target = &mut self.output[target + first..][..rest];
+                // The usual rest, as one move.
+                if rest == BYTES / 2 {
+                    target.copy_from_slice(&bytes[..BYTES / 2]);
+                } else {
+                    target.copy_from_slice(&bytes[..rest]);
+                }
             }
         }
     }
-    for value in &mut most {
-        *value = requantise.narrow(*value);
+
+    /// The activations of a window, whose sums start at chunk `at`, which moves on to the next window's.
+    #[inline(always)]
+    fn activations(&self, sums: &[[i32; CHUNK]], at: &mut usize) -> [i32; CHUNK] {
+        let mut most = [i32::MIN; CHUNK];
+        for _ in 0..self.window {
+            for lane in 0..CHUNK {
+                most[lane] = most[lane].max(sums[*at][lane]);
+            }
+            *at += self.width / CHUNK;
+        }
+        for value in &mut most {
+            *value = self.requantise.narrow(*value);
+        }
+        most
     }
-    most
 }
 
 /// The same for 64-bit sums of one panel, which are rare: plain and slow.
