@@ -6,7 +6,7 @@ use super::Engine;
 use super::finish::{Narrow, store_wide};
 use super::layer::{Finish, Layer};
 use super::pack::Panel;
-use super::simd::{Isa, Product};
+use super::simd::{Isa, MOST_WIDTH, Product};
 
 /// Positions whose sums are computed before they are stored: a multiple of the tiles' heights, and few enough for the
 /// sums to stay in the first-level cache.
@@ -140,7 +140,7 @@ impl Work<'_> {
         self.block.sums.resize(length, 0);
         let biases = &self.layer.biases[panel.first..][..panel.width];
         if self.layer.is_narrow {
-            let mut narrow = [0; 64];
+            let mut narrow = [0; MOST_WIDTH];
             for (narrow, &bias) in narrow.iter_mut().zip(biases) {
                 // The proof of narrowness covers the bias.
                 *narrow = bias as i32;
@@ -154,7 +154,7 @@ impl Work<'_> {
         }
         let mut start = 0;
         for &end in &self.layer.segments {
-            self.multiply(panel, start..end, &[end - start], &[0; 64][..panel.width]);
+            self.multiply(panel, start..end, &[end - start], &[0; MOST_WIDTH][..panel.width]);
             for (wide, &sum) in self.block.wide.iter_mut().zip(&self.block.sums) {
                 *wide = wide.wrapping_add(sum.into());
             }

@@ -131,8 +131,7 @@ impl Words {
         let mut first = 0;
         while first < self.outputs {
             let vectors = (self.outputs - first).div_ceil(isa.lanes());
-            // Panels of two fill the registers best; one of three is better than one alone.
-            let width = isa.lanes() * if vectors == 3 { MOST_VECTORS } else { vectors.min(2) };
+            let width = isa.lanes() * vectors.min(MOST_VECTORS);
             panels.push(self.panel(first, width));
             first += width;
         }

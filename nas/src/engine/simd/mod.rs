@@ -17,8 +17,11 @@ pub(super) use product::Product;
 
 use dot::Dot;
 
-/// Most vectors of outputs that one panel of weights has.
-pub(super) const MOST_VECTORS: usize = 3;
+/// Most vectors of outputs that one panel of weights has: with six rows, they fill sixteen registers and need fewer
+/// loads than products.
+pub(super) const MOST_VECTORS: usize = 2;
+/// Most outputs of one panel, on any machine.
+pub(super) const MOST_WIDTH: usize = 16 * MOST_VECTORS;
 
 /// Activations that are packed together.
 pub(super) const CHUNK: usize = 8;

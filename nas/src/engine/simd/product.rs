@@ -1,7 +1,7 @@
 //! The inner loop: sums of products for some positions and one panel of outputs, in tiles that stay in registers.
 
 use super::dot::Dot;
-use super::{Form, Job, MOST_VECTORS, Simd};
+use super::{Form, Job, Simd};
 
 /// The sums of one panel of outputs at some positions:
 /// `sums[position][output] = biases[output] + sum over taps of input[position + tap] * weights[tap][output]`,
@@ -41,14 +41,11 @@ impl Product<'_> {
     fn run_with<D: Dot>(self, registers: usize) {
         match (registers, self.biases.len() / D::LANES) {
             (32, 1) => self.tiles::<D, 12, 1>(),
-            (32, 2) => self.tiles::<D, 12, 2>(),
-            (32, _) => self.tiles::<D, 8, 3>(),
+            (32, _) => self.tiles::<D, 12, 2>(),
             (16, 1) => self.tiles::<D, 8, 1>(),
-            (16, 2) => self.tiles::<D, 6, 2>(),
-            (16, _) => self.tiles::<D, 3, 3>(),
+            (16, _) => self.tiles::<D, 6, 2>(),
             (_, 1) => self.tiles::<D, 2, 1>(),
-            (_, 2) => self.tiles::<D, 2, 2>(),
-            (_, _) => self.tiles::<D, 2, 3>(),
+            (_, _) => self.tiles::<D, 2, 2>(),
         }
     }
 
@@ -75,7 +72,7 @@ impl Product<'_> {
         }
         let last_word = position.checked_add(tap as usize).and_then(|at| at.checked_add(size_of::<i32>()));
         assert!(last_word.is_some_and(|end| end <= self.input.len()), "positions and taps lie in the input");
-        assert!(width <= MOST_VECTORS * 16 && self.biases.len() == width);
+        assert_eq!(self.biases.len(), width);
         assert_eq!(self.taps.len().checked_mul(width), Some(self.weights.len()));
         assert_eq!(self.positions.len().checked_mul(width), Some(self.sums.len()));
     }
