@@ -26,8 +26,8 @@ use simd::Isa;
 /// Fraction bits of the values in a task's input table.
 pub const INPUT_FRAC_BITS: u8 = 8;
 
-/// Most images evaluated together: enough to fill the kernel's width in layers of a single position.
-const MOST_BATCH: usize = 32;
+/// Most images evaluated together: a multiple of the tiles' heights, which fills them in layers of a single position.
+const MOST_BATCH: usize = 48;
 /// Bytes that the activations of a batch may take; wider networks go in smaller batches.
 const BATCH_BYTES: usize = 8 << 20;
 

@@ -46,8 +46,11 @@ fn sums(isa: Isa, form: Form, kernel: Kernel<'_>, range: Range, rows: &[Vec<i16>
 }
 
 fn plain(kernel: Kernel<'_>, rows: &[Vec<i16>]) -> Vec<Vec<i32>> {
-    let products = |row: &[i16], weights: &[i16]| row.iter().zip(weights).map(|(&x, &w)| i32::from(x) * i32::from(w)).sum();
-    rows.iter().map(|row| kernel.weights.chunks(kernel.channels).map(|weights| products(row, weights)).collect()).collect()
+    let products =
+        |row: &[i16], weights: &[i16]| row.iter().zip(weights).map(|(&x, &w)| i32::from(x) * i32::from(w)).sum();
+    rows.iter()
+        .map(|row| kernel.weights.chunks(kernel.channels).map(|weights| products(row, weights)).collect())
+        .collect()
 }
 
 proptest! {
@@ -129,7 +132,8 @@ fn a_pair_beyond_16_bits_is_refused() {
     let range = Range { largest: 255, is_signed: false };
     for isa in Isa::available() {
         let is_16_bits = isa.partial(Form::Bytes).1 == i64::from(i16::MAX);
-        let has_segments = |weights: [i16; 4]| Words::new(dense(&weights, 1), Form::Bytes).segments(isa, range).is_some();
+        let has_segments =
+            |weights: [i16; 4]| Words::new(dense(&weights, 1), Form::Bytes).segments(isa, range).is_some();
         // 128 x 255 = 32,640, 129 x 255 = 32,895.
         assert!(has_segments([0, 0, 127, 1]));
         assert!(has_segments([0, 0, -128, 127]));

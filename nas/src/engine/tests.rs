@@ -53,8 +53,7 @@ fn layer() -> impl Strategy<Value = ConvLayer> {
 fn space_model() -> impl Strategy<Value = Model> {
     let input =
         (1u8..=4, 1u8..=9, 1u8..=9).prop_map(|(channels, height, width)| InputShape { channels, height, width });
-    let dense =
-        (1u16..40, format(8), format(8)).prop_map(|(width, act, weight)| DenseConfig { width, act, weight });
+    let dense = (1u16..40, format(8), format(8)).prop_map(|(width, act, weight)| DenseConfig { width, act, weight });
     (prop::collection::vec(layer(), 1..=3), input, 2u16..12, dense, any::<u64>()).prop_map(
         |(layers, input, classes, dense, seed)| {
             model_of(Network::new(&Architecture { layers }, input, classes, dense).unwrap(), seed)
@@ -197,24 +196,5 @@ fn counts_what_is_correct() {
     let engine = Engine::new(&model, &table).unwrap();
     for threads in 0..=4 {
         assert_eq!(engine.count_correct(&data, threads).unwrap() as usize, correct);
-    }
-}
-
-/// Run with `cargo test --release -- --ignored --nocapture engine_speed`.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn engine_speed() {
-    let model = model_of(tests_network(), 3);
-    let data = crate::data::generate(&[1; 32], 2_560);
-    let table = crate::data::input_table(&data);
-    let engine = Engine::new(&model, &table).unwrap();
-    for threads in [1, 2] {
-        let mut best = f64::INFINITY;
-        for _ in 0..4 {
-            let start = std::time::Instant::now();
-            std::hint::black_box(engine.count_correct(&data, threads).unwrap());
-            best = best.min(start.elapsed().as_secs_f64());
-        }
-        eprintln!("golden-36x6, {threads} threads: {:.0} images/s", data.len() as f64 / best);
     }
 }
