@@ -80,7 +80,10 @@ fn images_per_second() {
     let data = images();
     let table = input_table(&data);
     for (name, shapes, int) in [("golden-36x6", GOLDEN, 1), ("mixed-strided", MIXED, 2), ("wide-64x6", WIDE, 1)] {
-        let engine = Engine::new(&model(network(shapes, int)), &table).unwrap();
+        let model = model(network(shapes, int));
+        let start = Instant::now();
+        let engine = Engine::new(&model, &table).unwrap();
+        eprintln!("{name} prepared in {:.2} ms", start.elapsed().as_secs_f64() * 1e3);
         for threads in [1, 2] {
             let mut correct = 0;
             let mut seconds: Vec<f64> = (0..RUNS)

@@ -3,7 +3,7 @@
 //! Positions of all images of the batch follow each other, so that layers with few positions fill tiles as well.
 
 use super::Engine;
-use super::finish::{Narrow, store_wide};
+use super::finish::Store;
 use super::layer::{Finish, Layer};
 use super::pack::Panel;
 use super::simd::{Isa, MOST_WIDTH, Product};
@@ -183,9 +183,9 @@ impl Work<'_> {
         let Block { targets, sums, wide, .. } = &*self.block;
         let Panel { width, outputs, .. } = *panel;
         if self.layer.is_narrow {
-            self.isa.run(Narrow { sums, width, window, outputs, requantise, form, targets, first, output });
+            self.isa.run(Store { sums, width, window, outputs, requantise, form, targets, first, output });
         } else {
-            store_wide(wide, [width, window, outputs], requantise, form, |index| targets[index] + first, output);
+            Store { sums: wide, width, window, outputs, requantise, form, targets, first, output }.run();
         }
     }
 

@@ -7,9 +7,9 @@ use super::requantise::Requantise;
 use super::simd::{CHUNK, Form, Job, Simd};
 
 /// The sums of one panel, window by window, on their way into the next layer's input.
-pub(super) struct Narrow<'a> {
-    /// `[window][position][output]`, biases included.
-    pub(super) sums: &'a [i32],
+pub(super) struct Store<'a, T> {
+    /// `[window][position][output]`, biases included; 32 bits wide where that is proven to be enough, 64 elsewhere.
+    pub(super) sums: &'a [T],
     /// Sums of one position.
     pub(super) width: usize,
     /// Positions of a window.
@@ -26,7 +26,7 @@ pub(super) struct Narrow<'a> {
     pub(super) output: &'a mut [u8],
 }
 
-impl Job for Narrow<'_> {
+impl Job for Store<'_, i32> {
     #[inline(always)]
     fn run<S: Simd>(mut self) {
         match self.form {
@@ -36,7 +36,7 @@ impl Job for Narrow<'_> {
     }
 }
 
-impl Narrow<'_> {
+impl Store<'_, i32> {
     /// Stores all activations, a chunk of them in `BYTES`.
     #[inline(always)]
     fn store<const BYTES: usize>(&mut self, pack: impl Fn([i32; CHUNK]) -> [u8; BYTES]) {
@@ -83,23 +83,19 @@ impl Narrow<'_> {
     }
 }
 
-/// The same for 64-bit sums of one panel, which are rare: plain and slow.
-pub(super) fn store_wide(
-    sums: &[i64],
-    [width, window, outputs]: [usize; 3],
-    requantise: Requantise,
-    form: Form,
-    mut target: impl FnMut(usize) -> usize,
-    output: &mut [u8],
-) {
-    for (index, sums) in sums.chunks_exact(width * window).enumerate() {
-        for channel in 0..outputs {
-            let most = sums.iter().skip(channel).step_by(width).max();
-            let value = requantise.wide(most.copied().unwrap_or(0));
-            let at = target(index) + channel * form.size();
-            match form {
-                Form::Bytes => output[at] = value as u8,
-                Form::Halves => output[at..at + 2].copy_from_slice(&value.to_ne_bytes()),
+impl Store<'_, i64> {
+    /// 64-bit sums are rare: plain code, for all instruction sets.
+    pub(super) fn run(self) {
+        for (sums, &target) in self.sums.chunks_exact(self.width * self.window).zip(self.targets) {
+            for output in 0..self.outputs {
+                let most = sums.iter().skip(output).step_by(self.width).max();
+                let value = self.requantise.wide(most.copied().unwrap_or(0));
+                let at = target + self.first + output * self.form.size();
+                match self.form {
+                    // The form is chosen only for activations that fit.
+                    Form::Bytes => self.output[at] = value as u8,
+                    Form::Halves => self.output[at..at + 2].copy_from_slice(&value.to_ne_bytes()),
+                }
             }
         }
     }

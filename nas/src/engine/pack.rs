@@ -88,9 +88,10 @@ impl Words {
         let (group, limit) = isa.partial(self.form);
         let groups = self.form.per_word() / group;
         let mut bounds = vec![[0i64; 2]; self.outputs * groups];
+        let mut products = bounds.clone();
         let mut ends = Vec::new();
         for tap in 0..self.taps.len() {
-            let products = self.products(tap, group, range);
+            self.products(tap, group, range, &mut products);
             let fits = |bound: &[i64; 2]| bound.iter().all(|&bound| bound <= limit);
             let is_over = bounds.iter().zip(&products).any(|(a, b)| !fits(&[a[0] + b[0], a[1] + b[1]]));
             if is_over {
@@ -100,7 +101,7 @@ impl Words {
                 ends.push(tap);
                 bounds.fill([0; 2]);
             }
-            for (bound, product) in bounds.iter_mut().zip(products) {
+            for (bound, product) in bounds.iter_mut().zip(&products) {
                 *bound = [bound[0] + product[0], bound[1] + product[1]];
             }
         }
@@ -108,21 +109,24 @@ impl Words {
         Some(ends)
     }
 
-    /// How far below and above 0 one tap may move each partial sum.
-    fn products(&self, tap: usize, group: usize, range: Range) -> Vec<[i64; 2]> {
+    /// How far below and above 0 one tap may move each partial sum: `[output][group of the word]`.
+    fn products(&self, tap: usize, group: usize, range: Range, products: &mut [[i64; 2]]) {
         let per_word = self.form.per_word();
-        let mut products = Vec::with_capacity(self.outputs * per_word / group);
-        for output in 0..self.outputs {
+        for (output, products) in products.chunks_exact_mut(per_word / group).enumerate() {
             let word = &self.values[(output * self.taps.len() + tap) * per_word..][..per_word];
-            for values in word.chunks_exact(group) {
-                let sum = |is_counted: fn(i16) -> bool| -> i64 {
-                    let counted = values.iter().filter(|&&value| range.is_signed || is_counted(value));
-                    counted.map(|value| i64::from(value.unsigned_abs()) * range.largest).sum()
-                };
-                products.push([sum(|value| value < 0), sum(|value| value > 0)]);
+            for (values, product) in word.chunks_exact(group).zip(products) {
+                *product = [0; 2];
+                for &value in values {
+                    let most = i64::from(value.unsigned_abs()) * range.largest;
+                    if range.is_signed || value < 0 {
+                        product[0] += most;
+                    }
+                    if range.is_signed || value > 0 {
+                        product[1] += most;
+                    }
+                }
             }
         }
-        products
     }
 
     /// Panels that together have all outputs.

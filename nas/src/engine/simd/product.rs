@@ -86,16 +86,12 @@ impl Product<'_> {
     unsafe fn tile<D: Dot, const ROWS: usize, const VECTORS: usize>(&mut self, first: usize) {
         let last = self.positions.len() - 1;
         let mut inputs = [self.input.as_ptr(); ROWS];
-        let mut totals = [[D::zero(); VECTORS]; ROWS];
-        for row in 0..ROWS {
-            // SAFETY: the index is at most `last`; a position lies in the input; biases are as many as asserted.
-            unsafe {
-                inputs[row] = inputs[row].add(*self.positions.get_unchecked((first + row).min(last)));
-                for vector in 0..VECTORS {
-                    totals[row][vector] = D::load(self.biases.as_ptr().add(vector * D::LANES));
-                }
-            }
+        for (row, input) in inputs.iter_mut().enumerate() {
+            // SAFETY: the index is at most `last`, and a position lies in the input.
+            *input = unsafe { input.add(*self.positions.get_unchecked((first + row).min(last))) };
         }
+        // SAFETY: there are as many biases as one row has sums.
+        let mut totals = [unsafe { load_row::<D, VECTORS>(self.biases.as_ptr()) }; ROWS];
         let mut tap = 0;
         for &end in self.segments {
             let end = end.min(self.taps.len());
@@ -105,17 +101,17 @@ impl Product<'_> {
                 unsafe { self.step(tap, &inputs, &mut sums) };
                 tap += 1;
             }
-            for row in 0..ROWS {
-                for vector in 0..VECTORS {
-                    totals[row][vector] = totals[row][vector].plus_partial(sums[row][vector]);
+            for (totals, sums) in totals.iter_mut().zip(sums) {
+                for (total, sum) in totals.iter_mut().zip(sums) {
+                    *total = total.plus_partial(sum);
                 }
             }
         }
-        for row in 0..ROWS {
+        for (row, totals) in totals.into_iter().enumerate() {
             let at = (first + row).min(last) * VECTORS * D::LANES;
-            for vector in 0..VECTORS {
+            for (vector, total) in totals.into_iter().enumerate() {
                 // SAFETY: `sums` has a row of this length for each position, of which this is one.
-                unsafe { totals[row][vector].store(self.sums.as_mut_ptr().add(at + vector * D::LANES)) };
+                unsafe { total.store(self.sums.as_mut_ptr().add(at + vector * D::LANES)) };
             }
         }
     }
@@ -136,16 +132,27 @@ impl Product<'_> {
         // the input.
         unsafe {
             let offset = *self.taps.get_unchecked(tap) as usize;
-            let mut weights = [D::zero(); VECTORS];
-            for vector in 0..VECTORS {
-                weights[vector] = D::load(self.weights.as_ptr().add((tap * VECTORS + vector) * D::LANES));
-            }
-            for row in 0..ROWS {
-                let activations = D::splat(inputs[row].add(offset).cast::<i32>().read_unaligned());
-                for vector in 0..VECTORS {
-                    sums[row][vector] = sums[row][vector].plus_products(activations, weights[vector]);
+            let weights = load_row::<D, VECTORS>(self.weights.as_ptr().add(tap * VECTORS * D::LANES));
+            for (input, sums) in inputs.iter().zip(sums) {
+                let activations = D::splat(input.add(offset).cast::<i32>().read_unaligned());
+                for (sum, weights) in sums.iter_mut().zip(weights) {
+                    *sum = sum.plus_products(activations, weights);
                 }
             }
         }
     }
+}
+
+/// Reads the vectors of one row.
+///
+/// # Safety
+/// `from` must be good for reading `VECTORS * D::LANES` words.
+#[inline(always)]
+unsafe fn load_row<D: Dot, const VECTORS: usize>(from: *const i32) -> [D; VECTORS] {
+    let mut row = [D::zero(); VECTORS];
+    for (vector, value) in row.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *value = unsafe { D::load(from.add(vector * D::LANES)) };
+    }
+    row
 }
