@@ -39,7 +39,7 @@ pub(super) struct Panel {
     pub(super) weights: Vec<i32>,
 }
 
-/// Weights as words: `[output][tap][value of the word]`, zeros where there is none.
+/// Weights as words: `[tap][output][value of the word]`, zeros where there is none.
 pub(super) struct Words {
     form: Form,
     outputs: usize,
@@ -65,16 +65,18 @@ impl Words {
                 taps.push(u32::try_from(index * row_bytes + 4 * word).unwrap_or(u32::MAX));
             }
         }
-        let mut values = Vec::with_capacity(kernel.outputs * taps.len() * per_word);
+        let mut values = vec![0; kernel.outputs * taps.len() * per_word];
         for output in 0..kernel.outputs {
-            for index in 0..runs {
-                let from = values.len();
-                for row in index * rows_per_run..(index + 1) * rows_per_run {
-                    for column in 0..kernel.columns {
-                        values.extend((0..kernel.channels).map(|channel| kernel.at(output, channel, row, column)));
+            for row in 0..kernel.rows {
+                let first_tap = row / rows_per_run * run_words;
+                let mut at = row % rows_per_run * kernel.columns * kernel.channels;
+                for column in 0..kernel.columns {
+                    for channel in 0..kernel.channels {
+                        let word = (first_tap + at / per_word) * kernel.outputs + output;
+                        values[word * per_word + at % per_word] = kernel.at(output, channel, row, column);
+                        at += 1;
                     }
                 }
-                values.resize(from + run_words * per_word, 0);
             }
         }
         Self { form, outputs: kernel.outputs, values, taps }
@@ -112,18 +114,16 @@ impl Words {
     /// How far below and above 0 one tap may move each partial sum: `[output][group of the word]`.
     fn products(&self, tap: usize, group: usize, range: Range, products: &mut [[i64; 2]]) {
         let per_word = self.form.per_word();
-        for (output, products) in products.chunks_exact_mut(per_word / group).enumerate() {
-            let word = &self.values[(output * self.taps.len() + tap) * per_word..][..per_word];
-            for (values, product) in word.chunks_exact(group).zip(products) {
-                *product = [0; 2];
-                for &value in values {
-                    let most = i64::from(value.unsigned_abs()) * range.largest;
-                    if range.is_signed || value < 0 {
-                        product[0] += most;
-                    }
-                    if range.is_signed || value > 0 {
-                        product[1] += most;
-                    }
+        let values = &self.values[tap * self.outputs * per_word..][..self.outputs * per_word];
+        for (values, product) in values.chunks_exact(group).zip(products) {
+            *product = [0; 2];
+            for &value in values {
+                let most = i64::from(value.unsigned_abs()) * range.largest;
+                if range.is_signed || value < 0 {
+                    product[0] += most;
+                }
+                if range.is_signed || value > 0 {
+                    product[1] += most;
                 }
             }
         }
@@ -146,10 +146,10 @@ impl Words {
         let outputs = width.min(self.outputs - first);
         let per_word = self.form.per_word();
         let mut weights = vec![0; self.taps.len() * width];
-        for output in 0..outputs {
-            let values = &self.values[(first + output) * self.taps.len() * per_word..];
-            for (tap, values) in values.chunks_exact(per_word).take(self.taps.len()).enumerate() {
-                weights[tap * width + output] = self.form.word(values);
+        for (tap, weights) in weights.chunks_exact_mut(width).enumerate() {
+            let values = &self.values[(tap * self.outputs + first) * per_word..];
+            for (values, word) in values.chunks_exact(per_word).zip(&mut weights[..outputs]) {
+                *word = self.form.word(values);
             }
         }
         Panel { first, outputs, width, weights }
