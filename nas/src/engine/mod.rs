@@ -8,11 +8,12 @@
 //! batch size or the number of threads.
 
 mod batch;
-mod kernel;
+mod finish;
 mod layer;
-mod pool;
+mod pack;
 pub mod reference;
 mod requantise;
+mod simd;
 
 use podl_consensus::workload::InputShape;
 
@@ -20,12 +21,13 @@ use crate::artefact::Model;
 use crate::data::Dataset;
 use batch::{Scratch, classify_batch};
 use layer::Layer;
+use simd::Isa;
 
 /// Fraction bits of the values in a task's input table.
 pub const INPUT_FRAC_BITS: u8 = 8;
 
-/// Most images evaluated together: enough to fill the kernel's width in layers of a single position.
-const MOST_BATCH: usize = 64;
+/// Most images evaluated together: a multiple of the tiles' heights, which fills them in layers of a single position.
+const MOST_BATCH: usize = 48;
 /// Bytes that the activations of a batch may take; wider networks go in smaller batches.
 const BATCH_BYTES: usize = 8 << 20;
 
@@ -64,6 +66,7 @@ pub struct Engine {
     table: Vec<Vec<i16>>,
     layers: Vec<Layer>,
     batch: usize,
+    isa: Isa,
 }
 
 impl Engine {
@@ -72,16 +75,21 @@ impl Engine {
     /// # Errors
     /// [`EngineError::InputTable`] when the table does not fit the network.
     pub fn new(model: &Model, input_table: &[Vec<i16>]) -> Result<Self, EngineError> {
+        Self::with_isa(model, input_table, Isa::detect())
+    }
+
+    /// As [`Engine::new`], for a given instruction set. All give the same results.
+    fn with_isa(model: &Model, input_table: &[Vec<i16>], isa: Isa) -> Result<Self, EngineError> {
         let input = model.network().input;
         let lengths: Vec<usize> = input_table.iter().map(Vec::len).collect();
         if lengths != vec![256; usize::from(input.channels)] {
             return Err(EngineError::InputTable { got: lengths, channels: input.channels });
         }
         let largest_input = input_table.iter().flatten().map(|value| value.unsigned_abs()).max().unwrap_or(0);
-        let layers = layer::prepare(model, largest_input.into());
-        let image_bytes = layers.iter().map(Layer::bytes_per_image).sum::<usize>().max(1);
+        let layers = layer::prepare(model, largest_input.into(), isa);
+        let image_bytes = layers.iter().map(Layer::image_bytes).sum::<usize>().max(1);
         let batch = (BATCH_BYTES / image_bytes).clamp(1, MOST_BATCH);
-        Ok(Self { input, table: input_table.to_vec(), layers, batch })
+        Ok(Self { input, table: input_table.to_vec(), layers, batch, isa })
     }
 
     /// The class of every image: the greatest output, the lowest class among equals. `images` are of the network's

@@ -15,42 +15,20 @@ impl Requantise {
         1 << self.shift.clamp(0, 62)
     }
 
-    /// Activation of a 32-bit accumulator that lies at least [`Requantise::headroom`] within its range.
-    #[cfg(test)]
-    fn narrow(self, accumulator: i32) -> i16 {
-        if self.shift > 0 { self.narrow_down(accumulator) } else { self.narrow_up(accumulator) }
-    }
-
-    /// Drops `shift > 0` bits. Half less one is added, and one more when the quotient is odd: rounds up from just over
-    /// a half, and from exactly a half only to even.
+    /// Activation of a 32-bit accumulator that lies at least [`Requantise::headroom`] within its range. Free of branches,
+    /// so that loops over it become vectors.
+    ///
+    /// Half less one is added, and one more when the quotient is odd: rounds up from just over a half, and from exactly
+    /// a half only to even. Clamped before bits are added, so that none is lost: what is over the maximum stays over it.
     #[inline(always)]
-    fn narrow_down(self, accumulator: i32) -> i16 {
-        let odd = (accumulator >> self.shift) & 1;
-        let value = accumulator.wrapping_add((1 << (self.shift - 1)) - 1).wrapping_add(odd) >> self.shift;
-        // At most 14 bits.
-        value.clamp(0, self.most) as i16
-    }
-
-    /// Adds `-shift >= 0` bits. Clamped first, so that no bit is lost: what is over the maximum stays over it.
-    #[inline(always)]
-    fn narrow_up(self, accumulator: i32) -> i16 {
-        let value = accumulator.clamp(0, self.most) << -self.shift;
-        value.clamp(0, self.most) as i16
-    }
-
-    /// Activation of every sum plus `bias`, which must lie at least [`Requantise::headroom`] within 32 bits.
-    #[inline(always)]
-    pub(super) fn narrow_row(self, sums: &[i32], bias: i32, target: &mut [i16]) {
-        // The test of the shift's sign stays outside of the loops, which are vectors then.
-        if self.shift > 0 {
-            for (value, &sum) in target.iter_mut().zip(sums) {
-                *value = self.narrow_down(sum.wrapping_add(bias));
-            }
-        } else {
-            for (value, &sum) in target.iter_mut().zip(sums) {
-                *value = self.narrow_up(sum.wrapping_add(bias));
-            }
-        }
+    pub(super) fn narrow(self, accumulator: i32) -> i32 {
+        let down = self.shift.max(0).cast_unsigned();
+        let up = self.shift.min(0).unsigned_abs();
+        let is_down = i32::from(self.shift > 0);
+        let half = 1i32.wrapping_shl(down) >> 1;
+        let odd = accumulator.wrapping_shr(down) & is_down;
+        let sum = accumulator.wrapping_add(half).wrapping_sub(is_down).wrapping_add(odd);
+        sum.wrapping_shr(down).clamp(0, self.most).wrapping_shl(up).min(self.most)
     }
 
     /// Activation of a 64-bit accumulator.

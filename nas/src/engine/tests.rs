@@ -1,6 +1,7 @@
 use podl_consensus::workload::{Architecture, ConvLayer, DenseConfig, FixedPoint, Network};
 use proptest::prelude::*;
 
+use super::simd::Form;
 use super::*;
 use crate::artefact::Parameters;
 use crate::testing::{model, model_of, next};
@@ -22,19 +23,62 @@ fn expected(model: &Model, table: &[Vec<i16>], images: &[u8]) -> Vec<u16> {
     images.map(|image| reference::classify(model, table, image)).collect()
 }
 
+/// Every instruction set that this machine has gives the classes of the plain statement of the rules.
+fn check(model: &Model, table: &[Vec<i16>], images: &[u8], threads: usize) -> Result<(), TestCaseError> {
+    let expected = expected(model, table, images);
+    for isa in Isa::available() {
+        let engine = Engine::with_isa(model, table, isa).unwrap();
+        prop_assert_eq!(&engine.classify(images, threads).unwrap(), &expected, "{:?}", isa);
+    }
+    prop_assert_eq!(Engine::new(model, table).unwrap().classify(images, threads).unwrap(), expected);
+    Ok(())
+}
+
+fn format(most: u8) -> impl Strategy<Value = FixedPoint> {
+    (1..=most).prop_flat_map(|bits| (0..=bits).prop_map(move |int| FixedPoint::new(int, bits - int)))
+}
+
+/// A layer anywhere in the search space and beyond it: filters that fill no vector, formats of all widths. Formats of
+/// few bits are as likely as all others, because byte products are for them.
+fn layer() -> impl Strategy<Value = ConvLayer> {
+    let filters = prop::sample::select(vec![4, 5, 8, 12, 13, 24, 36, 64, 128]);
+    let act = prop_oneof![format(8), format(14)];
+    let weight = prop_oneof![format(8), format(14)];
+    ([1u8..=9, 1u8..=9], filters, [1u8..=5, 1u8..=5], 1u8..=3, act, weight).prop_map(
+        |(kernel, filters, stride, pool, act, weight)| ConvLayer { kernel, filters, stride, pool, act, weight },
+    )
+}
+
+/// A model of up to three such layers; small inputs, because the reference is slow.
+fn space_model() -> impl Strategy<Value = Model> {
+    let input =
+        (1u8..=4, 1u8..=9, 1u8..=9).prop_map(|(channels, height, width)| InputShape { channels, height, width });
+    let dense = (1u16..40, format(8), format(8)).prop_map(|(width, act, weight)| DenseConfig { width, act, weight });
+    (prop::collection::vec(layer(), 1..=3), input, 2u16..12, dense, any::<u64>()).prop_map(
+        |(layers, input, classes, dense, seed)| {
+            model_of(Network::new(&Architecture { layers }, input, classes, dense).unwrap(), seed)
+        },
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// The fast path equals the plain statement of the rules, for any thread count.
+    /// Small layers and many images, for any thread count.
     #[test]
     fn equals_the_reference(
         model in model(), seed in any::<u64>(), count in 1usize..100, threads in 1usize..=4, is_huge in any::<bool>(),
     ) {
         let largest = if is_huge { i16::MAX } else { 700 };
         let table = random_table(model.network().input.channels, seed, largest);
-        let images = random_images(&model, count, seed ^ 1);
-        let engine = Engine::new(&model, &table).unwrap();
-        prop_assert_eq!(engine.classify(&images, threads).unwrap(), expected(&model, &table, &images));
+        check(&model, &table, &random_images(&model, count, seed ^ 1), threads)?;
+    }
+
+    /// Layers of the search space's sizes.
+    #[test]
+    fn equals_the_reference_in_the_space(model in space_model(), seed in any::<u64>(), count in 1usize..4) {
+        let table = random_table(model.network().input.channels, seed, 700);
+        check(&model, &table, &random_images(&model, count, seed ^ 1), 1)?;
     }
 }
 
@@ -53,9 +97,9 @@ fn sums_beyond_32_bits_are_exact() {
         let model = model_of(network.clone(), seed);
         let table = random_table(3, seed, i16::MAX);
         let engine = Engine::new(&model, &table).unwrap();
-        assert!(engine.layers.iter().any(|layer| layer.safe_taps < layer.taps()), "the test must reach wide sums");
-        let images = random_images(&model, 5, seed);
-        assert_eq!(engine.classify(&images, 2).unwrap(), expected(&model, &table, &images));
+        let is_wide = |layer: &Layer| !layer.is_narrow && layer.segments.len() > 1;
+        assert!(engine.layers.iter().any(is_wide), "the test must reach wide sums");
+        check(&model, &table, &random_images(&model, 5, seed), 2).unwrap();
     }
 }
 
@@ -81,14 +125,24 @@ fn the_rounding_term_counts_in_the_bound() {
 
 /// Whether a layer of one weight 1, input bound `largest` and a shift of 22 is evaluated in 32 bits.
 fn layer_bound(largest: i64) -> bool {
-    use podl_consensus::workload::FixedPoint;
     let input = InputShape { channels: 1, height: 1, width: 1 };
     let layers = vec![conv([1, 1], 1, [1, 1], 1, [1, 0], [0, 14])];
     let dense = DenseConfig { width: 1, act: FixedPoint::new(1, 0), weight: FixedPoint::new(2, 0) };
     let network = Network::new(&Architecture { layers }, input, 2, dense).unwrap();
     let parameters = |count: usize| Parameters { weights: vec![1; count], biases: vec![0; count] };
     let model = Model::new(network, vec![parameters(1), parameters(1), parameters(2)]).unwrap();
-    layer::prepare(&model, largest)[0].is_narrow
+    layer::prepare(&model, largest, Isa::detect())[0].is_narrow
+}
+
+/// The usual networks are evaluated in bytes, but for the first layer, whose inputs have a sign.
+#[test]
+fn usual_layers_are_bytes() {
+    let model = model_of(tests_network(), 3);
+    for isa in Isa::available() {
+        let engine = Engine::with_isa(&model, &random_table(3, 1, 500), isa).unwrap();
+        let forms: Vec<Form> = engine.layers.iter().map(|layer| layer.form).collect();
+        assert_eq!(forms[..7], [&[Form::Halves][..], &[Form::Bytes; 6]].concat(), "{isa:?}");
+    }
 }
 
 #[test]
@@ -142,24 +196,5 @@ fn counts_what_is_correct() {
     let engine = Engine::new(&model, &table).unwrap();
     for threads in 0..=4 {
         assert_eq!(engine.count_correct(&data, threads).unwrap() as usize, correct);
-    }
-}
-
-/// Run with `cargo test --release -- --ignored --nocapture engine_speed`.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn engine_speed() {
-    let model = model_of(tests_network(), 3);
-    let data = crate::data::generate(&[1; 32], 2_560);
-    let table = crate::data::input_table(&data);
-    let engine = Engine::new(&model, &table).unwrap();
-    for threads in [1, 2] {
-        let mut best = f64::INFINITY;
-        for _ in 0..4 {
-            let start = std::time::Instant::now();
-            std::hint::black_box(engine.count_correct(&data, threads).unwrap());
-            best = best.min(start.elapsed().as_secs_f64());
-        }
-        eprintln!("golden-36x6, {threads} threads: {:.0} images/s", data.len() as f64 / best);
     }
 }
