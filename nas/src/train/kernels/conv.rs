@@ -21,7 +21,7 @@ pub struct Scratch {
 impl Scratch {
     /// Bytes that a layer needs at most of one scratch.
     pub fn bytes(g: &Geometry) -> usize {
-        let images = g.padding.len() + g.gradient_padding.len() + g.image_positions() * g.out_pixel();
+        let images = g.padding.image_len() + g.gradient_padding.image_len() + g.image_positions() * g.out_pixel();
         images * g.group * size_of::<f32>()
     }
 }
@@ -173,9 +173,9 @@ impl LayerRun<'_> {
     fn input_gradient(&self, images: usize, sums: &[f32], buffer: &mut Vec<f32>, input: &mut [f32]) {
         let (isa, g) = (self.isa, self.g);
         let to = &g.gradient_padding;
-        let values = aligned(buffer, images * to.len());
+        let values = aligned(buffer, images * to.image_len());
         let size = g.image_positions() * g.out_pixel();
-        for (image, padded) in sums.chunks_exact(size).zip(values.chunks_exact_mut(to.len())) {
+        for (image, padded) in sums.chunks_exact(size).zip(values.chunks_exact_mut(to.image_len())) {
             pad(isa, to, g.output[1], image, padded);
         }
         for (phase, weights) in g.phases.iter().zip(&self.weights.backward) {
@@ -190,12 +190,12 @@ impl LayerRun<'_> {
     /// The images of a group with their zero padding.
     fn load<'b>(&self, first: usize, images: usize, buffer: &'b mut Vec<f32>) -> &'b [f32] {
         let (isa, g) = (self.isa, self.g);
-        let values = aligned(buffer, images * g.padding.len());
+        let values = aligned(buffer, images * g.padding.image_len());
         let all = match self.input {
             Images::Planes(all) | Images::Pixels(all) => all,
         };
         let from = all[first * g.image_len()..].chunks_exact(g.image_len());
-        for (image, padded) in from.zip(values.chunks_exact_mut(g.padding.len())) {
+        for (image, padded) in from.zip(values.chunks_exact_mut(g.padding.image_len())) {
             match self.input {
                 Images::Planes(_) => pad_planes(isa, g, image, padded),
                 Images::Pixels(_) => pad(isa, &g.padding, g.input[1], image, padded),

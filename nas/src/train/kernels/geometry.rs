@@ -66,7 +66,7 @@ pub struct Padding {
 
 impl Padding {
     /// Floats of one padded image.
-    pub fn len(&self) -> usize {
+    pub fn image_len(&self) -> usize {
         self.size[0] * self.size[1] * self.pixel
     }
 }
@@ -186,7 +186,7 @@ impl Geometry {
         let rows = self.blocks(0, 1).map(|block| block.rows[1] - block.rows[0]).max().unwrap_or(0);
         let steps = [self.stride[0] * self.padding.size[1], self.stride[1]];
         let one = offsets([rows, self.output[1]], steps.map(|step| step * self.padding.pixel), 1);
-        repeat(&one, self.group, self.padding.len())
+        repeat(&one, self.group, self.padding.image_len())
     }
 
     /// See the module's head: pixels at `y` with `(y + low) % stride == r` meet the kernel rows r, r + stride, ..., of
@@ -203,7 +203,7 @@ impl Geometry {
                 rows.push(((top * to.size[1] + left) * to.pixel) as u32);
             }
             phases.push(Phase {
-                rows: repeat(&rows, self.group, to.len()),
+                rows: repeat(&rows, self.group, to.image_len()),
                 places: repeat(&places, self.group, self.image_len()),
                 depth: offsets([v.taps.len(), h.taps.len()], [to.size[1] * to.pixel, to.pixel], self.filters),
                 taps: v.taps.iter().flat_map(|&ky| h.taps.iter().map(move |&kx| [ky, kx])).collect(),
