@@ -56,9 +56,13 @@ pub fn golden() -> Network {
     Network::new(&golden_architecture(), InputShape::CIFAR, 10, DenseConfig::default()).expect("a network")
 }
 
-/// Its artefact, with parameters a quarter of the formats' ranges wide.
+/// Its artefact.
 pub fn golden_artefact() -> Vec<u8> {
-    let network = golden();
+    random_model(golden()).encode()
+}
+
+/// A model of that network with parameters a quarter of the formats' ranges wide.
+pub fn random_model(network: Network) -> Model {
     let mut random = Random::new("benches", &[1; 32], 0);
     let mut layer = |outputs: u32, weights: u64, format: FixedPoint| {
         let most = i32::try_from((format.signed_range().1 / 4).max(1)).expect("few bits");
@@ -72,7 +76,7 @@ pub fn golden_artefact() -> Vec<u8> {
         .collect();
     let dense = network.dense.weight;
     layers.extend([network.hidden, network.output].map(|shape| layer(shape.outputs, shape.macs(), dense)));
-    Model::new(network, layers).expect("a model").encode()
+    Model::new(network, layers).expect("a model")
 }
 
 /// Canonical bytes of a shard of generated images.

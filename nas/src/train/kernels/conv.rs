@@ -111,7 +111,7 @@ pub struct LayerRun<'a> {
 pub struct Gradients<'a> {
     /// Of the input, channels-last; overwritten. None where it is not wanted.
     pub input: Option<&'a mut [f32]>,
-    /// Of the weights: taps x padded filters; added to.
+    /// Of the weights: taps x padded filters; overwritten.
     pub weights: &'a mut [f32],
     /// Of the bias, padded; added to.
     pub bias: &'a mut [f32],
@@ -159,7 +159,8 @@ impl LayerRun<'_> {
                 let depth = &g.positions[..positions];
                 let left = Left { values: &values[g.first_pixel(&block)..], rows: &g.taps, depth };
                 let places = Places::Every(g.out_pixel());
-                let mut out = Out { values: to.weights, places, columns: g.out_pixel(), resume: true };
+                let resume = first > 0 || block.rows[0] > 0;
+                let mut out = Out { values: to.weights, places, columns: g.out_pixel(), resume };
                 product(isa, left, Right::Rows(sums, g.out_pixel()), &mut out);
             }
             if let Some(input) = to.input.as_deref_mut() {

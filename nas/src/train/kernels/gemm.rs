@@ -55,26 +55,47 @@ pub struct Packed {
 impl Packed {
     /// Packs the matrix whose element (k, column) is `value(k, column)`, reusing this value's memory.
     pub fn pack(&mut self, isa: Isa, depth: usize, columns: usize, value: impl Fn(usize, usize) -> f32) {
+        self.panels(isa, depth, columns).into_iter().for_each(|panel| panel.fill(&value));
+    }
+
+    /// The panels of a matrix of that size, each to be filled; on several threads, if there are.
+    pub fn panels(&mut self, isa: Isa, depth: usize, columns: usize) -> Vec<Panel<'_>> {
         (self.depth, self.columns, self.vector) = (depth, padded(columns), isa.vector_groups());
         let mut rest = aligned(&mut self.data, depth * padded(columns));
-        let mut first = 0;
+        let (mut panels, mut first) = (Vec::new(), 0);
         while first < columns {
             let width = GROUP * panel_groups(self.vector, (padded(columns) - first) / GROUP);
-            let (panel, later) = rest.split_at_mut(depth * width);
-            let real = width.min(columns - first);
-            for (k, row) in panel.chunks_exact_mut(width).enumerate() {
-                let (row, padding) = row.split_at_mut(real);
-                row.iter_mut().enumerate().for_each(|(at, to)| *to = value(k, first + at));
-                padding.fill(0.0);
-            }
+            let (values, later) = rest.split_at_mut(depth * width);
+            panels.push(Panel { first, width, real: width.min(columns - first), values });
             (rest, first) = (later, first + width);
         }
+        panels
     }
 
     fn values(&self) -> &[f32] {
         const LINE: usize = 16;
         let first = self.data.as_ptr().align_offset(4 * LINE).min(LINE);
         self.data.get(first..first + self.depth * self.columns).unwrap_or(&[])
+    }
+}
+
+/// Some columns of a matrix that is being packed.
+#[derive(Debug)]
+pub struct Panel<'a> {
+    first: usize,
+    width: usize,
+    real: usize,
+    values: &'a mut [f32],
+}
+
+impl Panel<'_> {
+    /// Packs the panel from `value(k, column)`.
+    pub fn fill(self, value: &impl Fn(usize, usize) -> f32) {
+        for (k, row) in self.values.chunks_exact_mut(self.width).enumerate() {
+            let (row, padding) = row.split_at_mut(self.real);
+            row.iter_mut().enumerate().for_each(|(at, to)| *to = value(k, self.first + at));
+            padding.fill(0.0);
+        }
     }
 }
 

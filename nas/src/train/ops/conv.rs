@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::{LayerNumbers, floats, mask, quantised, tensor, with_floats};
 use crate::train::kernels::conv::{ConvWeights, Gradients, Images, LayerRun, sum_weight_gradients};
+use crate::train::kernels::gemm::aligned;
 use crate::train::kernels::geometry::Geometry;
 use crate::train::threads::{PARTS, ThreadPool, lock};
 
@@ -49,7 +50,8 @@ impl ConvOp {
     fn forward(&self, input: &[f32], weights: &[f32], bias: &[f32]) -> Vec<f32> {
         let (isa, g) = (self.pool.isa(), &*self.geometry);
         let images = input.len() / g.image_len();
-        let part = images.div_ceil(PARTS).max(1);
+        // Nothing is summed over images here, so they may be cut finer than gradients are: threads end together.
+        let part = images.div_ceil(2 * PARTS).max(1);
         let mut kept = lock(&self.kept);
         let ConvKept { weights: prepared, marks } = &mut *kept;
         let quantiser = self.numbers.weights;
@@ -71,7 +73,7 @@ impl ConvOp {
         let part = images.div_ceil(PARTS).max(1);
         let (count, weight_len) = (images.div_ceil(part), g.depth * g.out_pixel());
         let mut sums = self.pool.partial_sums();
-        let sums = zeroed(&mut sums, count * weight_len);
+        let sums = aligned(&mut sums, count * weight_len);
         let mut bias_sums = vec![0.0; count * g.out_pixel()];
         let mut input_gradient = vec![0.0; if self.is_first { 0 } else { input.len() }];
         let mut input_parts: Vec<Option<&mut [f32]>> = if self.is_first {
@@ -100,12 +102,6 @@ impl ConvOp {
         mask(isa, self.numbers.weights, bias, &mut bias_gradient);
         [input_gradient, weight_gradient, bias_gradient]
     }
-}
-
-fn zeroed(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    buffer.clear();
-    buffer.resize(len, 0.0);
-    buffer
 }
 
 impl CustomOp3 for ConvOp {

@@ -56,7 +56,8 @@ impl DenseOp {
         let mut kept = lock(&self.kept);
         let DenseKept { weights: used, marks, packed } = &mut *kept;
         *used = quantised(isa, self.numbers.weights, weights);
-        packed.pack(isa, inputs, outputs, |input, output| used[output * inputs + input]);
+        let weight = |input: usize, output: usize| used[output * inputs + input];
+        packed.panels(isa, inputs, outputs).into_par_iter().for_each(|panel| panel.fill(&weight));
         let bias = quantised(isa, self.numbers.weights, bias);
         let mut sums = vec![0.0; images * padded(outputs)];
         let rows = starts(ROWS, self.image);
@@ -104,9 +105,8 @@ impl DenseOp {
         let (width, inputs) = (self.width(outputs), self.inputs.len());
         let mut sources = vec![None; self.image];
         self.inputs.iter().enumerate().for_each(|(input, &place)| sources[place as usize] = Some(input));
-        packed.pack(isa, outputs, self.image, |output, place| {
-            sources[place].map_or(0.0, |input| weights[output * inputs + input])
-        });
+        let weight = |output: usize, place: usize| sources[place].map_or(0.0, |input| weights[output * inputs + input]);
+        packed.panels(isa, outputs, self.image).into_par_iter().for_each(|panel| panel.fill(&weight));
         let mut out = vec![0.0; gradient.len() / width * self.image];
         let (rows, depth) = (starts(ROWS, width), starts(outputs, 1));
         gradient.par_chunks(ROWS * width).zip(out.par_chunks_mut(ROWS * self.image)).for_each(|(gradient, out)| {
