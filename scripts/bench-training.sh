@@ -5,7 +5,8 @@
 #   CIFAR10=DIR       folder with data_batch_1.bin and test_batch.bin
 #   PEER=FILE         the peer: pytorch_child.py ARCH DIR --epochs N --train N --test N --threads N --seed N
 #   ROUNDS, THREADS   5 and 2
-#   EPOCHS, IMAGES    2 and 3840, of each training
+#   EPOCHS, IMAGES    2 and 3840, of each training; the speed is that of the faster epoch
+#   NETWORKS          benches/architectures/*.json
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -35,7 +36,7 @@ trap 'rm -rf "$work"' EXIT
 printf 'The limit of one thread, in operations (two a multiply-add):\n'
 "$cargo" bench --quiet --locked --workspace --bench kernels -- limit 2>/dev/null | grep -E 'multiply-adds|thrpt' || true
 
-for arch in benches/architectures/*.json; do
+for arch in ${NETWORKS:-benches/architectures/*.json}; do
     name=$(basename "$arch" .json)
     for round in $(seq "$rounds"); do
         common=(--epochs "$epochs" --train "$images" --test 2500 --threads "$threads" --seed "$round")

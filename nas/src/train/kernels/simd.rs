@@ -1,4 +1,5 @@
-//! Vector instructions behind a safe face: the only module of the training code with `unsafe` code.
+//! Vector instructions. With its callers `gemm::tiles` and `peak`, the only training code that is `unsafe`; everything
+//! else sees a safe face.
 //!
 //! Owns [`Isa`] (which instruction set this machine has), [`Lanes`] (one vector of floats), [`tile`] (the inner loop of
 //! every matrix product) and the [`dispatch!`] macro that compiles one kernel body for every instruction set. A body is
