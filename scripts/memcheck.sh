@@ -13,4 +13,5 @@ binary=$("${CARGO:-cargo}" test --release --locked --workspace --lib --bins --te
     grep -o '[^ (]*deps/podl_nas-[0-9a-f]*' | head -1)
 [ -x "$binary" ] || { echo "memcheck: the unit tests of podl-nas were not built" >&2; exit 1; }
 valgrind --quiet --error-exitcode=9 "$binary" --test-threads 1 \
-    train::kernels::gemm train::kernels::pool train::kernels::conv_tests engine::kernel
+    train::kernels::gemm train::kernels::pool train::kernels::conv_tests::forward train::kernels::conv_tests::backward \
+    engine::pack engine::tests::sums_beyond engine::tests::usual_layers
