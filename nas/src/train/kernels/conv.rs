@@ -130,9 +130,8 @@ impl LayerRun<'_> {
         for (first, images) in self.groups() {
             let values = self.load(first, images, &mut scratch.images);
             for block in g.blocks(first, images) {
-                let positions = (block.rows[1] - block.rows[0]) * g.output[1] * images;
-                let sums = aligned(&mut scratch.sums, positions * g.out_pixel());
-                let rows = &g.positions[..positions];
+                let rows = g.block_positions(&block);
+                let sums = aligned(&mut scratch.sums, rows.len() * g.out_pixel());
                 let left = Left { values: &values[g.first_pixel(&block)..], rows, depth: &g.taps };
                 let places = Places::Every(g.out_pixel());
                 let mut to = Out { values: sums, places, columns: g.out_pixel(), resume: false };
@@ -153,10 +152,9 @@ impl LayerRun<'_> {
             for block in g.blocks(first, images) {
                 // A block has all rows of several images, or some of one.
                 let start = block.rows[0] * g.output[1];
-                let positions = (block.rows[1] - block.rows[0]) * g.output[1] * images;
-                let sums = &mut sums[start * g.out_pixel()..][..positions * g.out_pixel()];
+                let depth = g.block_positions(&block);
+                let sums = &mut sums[start * g.out_pixel()..][..depth.len() * g.out_pixel()];
                 route(isa, g, &block, Route { gradient, marks, sums, bias: &mut *to.bias });
-                let depth = &g.positions[..positions];
                 let left = Left { values: &values[g.first_pixel(&block)..], rows: &g.taps, depth };
                 let places = Places::Every(g.out_pixel());
                 let resume = first > 0 || block.rows[0] > 0;

@@ -22,13 +22,20 @@ pub const fn padded(columns: usize) -> usize {
     columns.next_multiple_of(GROUP)
 }
 
+/// Floats of a cache line.
+const LINE: usize = 16;
+
+/// The first float of a buffer that begins a cache line; where that cannot be told, a line's length.
+fn first_aligned(buffer: &[f32]) -> usize {
+    buffer.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE)
+}
+
 /// The first `len` floats of a buffer that begin on a cache line; what they hold is of no matter.
 pub fn aligned(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    const LINE: usize = 16;
     if buffer.len() < len + LINE {
         buffer.resize(len + LINE, 0.0);
     }
-    let first = buffer.as_ptr().align_offset(4 * LINE).min(LINE);
+    let first = first_aligned(buffer);
     &mut buffer[first..first + len]
 }
 
@@ -73,8 +80,7 @@ impl Packed {
     }
 
     fn values(&self) -> &[f32] {
-        const LINE: usize = 16;
-        let first = self.data.as_ptr().align_offset(4 * LINE).min(LINE);
+        let first = first_aligned(&self.data);
         self.data.get(first..first + self.depth * self.columns).unwrap_or(&[])
     }
 }

@@ -177,6 +177,11 @@ impl Geometry {
         })
     }
 
+    /// Positions of a block, image by image.
+    pub fn block_positions(&self, block: &Block) -> &[u32] {
+        &self.positions[..(block.rows[1] - block.rows[0]) * self.output[1] * block.images[1]]
+    }
+
     /// First float of a block's first window in the padded images of its group.
     pub fn first_pixel(&self, block: &Block) -> usize {
         block.rows[0] * self.stride[0] * self.padding.size[1] * self.padding.pixel

@@ -24,8 +24,8 @@ pub struct DenseOp {
     pub numbers: LayerNumbers,
     /// Where each input lies within an image.
     inputs: Vec<u32>,
-    /// Floats of an image.
-    image: usize,
+    /// Which input lies at each place of an image; none where channels are padded.
+    sources: Vec<Option<usize>>,
     kept: Mutex<DenseKept>,
 }
 
@@ -41,8 +41,15 @@ impl DenseOp {
     /// An operation for one pass over images of so many channels and positions.
     pub fn new(pool: Arc<ThreadPool>, numbers: LayerNumbers, channels: usize, positions: usize) -> Self {
         let place = |input: usize| (input % positions * padded(channels) + input / positions) as u32;
-        let inputs = (0..channels * positions).map(place).collect();
-        Self { pool, numbers, inputs, image: positions * padded(channels), kept: Mutex::default() }
+        let inputs: Vec<u32> = (0..channels * positions).map(place).collect();
+        let mut sources = vec![None; positions * padded(channels)];
+        inputs.iter().enumerate().for_each(|(input, &place)| sources[place as usize] = Some(input));
+        Self { pool, numbers, inputs, sources, kept: Mutex::default() }
+    }
+
+    /// Floats of an image.
+    fn image(&self) -> usize {
+        self.sources.len()
     }
 
     /// Floats of one output row.
@@ -52,7 +59,7 @@ impl DenseOp {
 
     fn forward(&self, input: &[f32], weights: &[f32], bias: &[f32]) -> Vec<f32> {
         let (isa, outputs, inputs) = (self.pool.isa(), bias.len(), self.inputs.len());
-        let (images, width) = (input.len() / self.image, self.width(bias.len()));
+        let (images, width) = (input.len() / self.image(), self.width(bias.len()));
         let mut kept = lock(&self.kept);
         let DenseKept { weights: used, marks, packed } = &mut *kept;
         *used = quantised(isa, self.numbers.weights, weights);
@@ -60,10 +67,10 @@ impl DenseOp {
         packed.panels(isa, inputs, outputs).into_par_iter().for_each(|panel| panel.fill(&weight));
         let bias = quantised(isa, self.numbers.weights, bias);
         let mut sums = vec![0.0; images * padded(outputs)];
-        let rows = starts(ROWS, self.image);
-        input.par_chunks(ROWS * self.image).zip(sums.par_chunks_mut(ROWS * padded(outputs))).for_each(
+        let rows = starts(ROWS, self.image());
+        input.par_chunks(ROWS * self.image()).zip(sums.par_chunks_mut(ROWS * padded(outputs))).for_each(
             |(input, sums)| {
-                let left = Left { values: input, rows: &rows[..input.len() / self.image], depth: &self.inputs };
+                let left = Left { values: input, rows: &rows[..input.len() / self.image()], depth: &self.inputs };
                 multiply(isa, left, Right::Packed(packed), sums, padded(outputs));
             },
         );
@@ -103,15 +110,14 @@ impl DenseOp {
         outputs: usize,
     ) -> Vec<f32> {
         let (width, inputs) = (self.width(outputs), self.inputs.len());
-        let mut sources = vec![None; self.image];
-        self.inputs.iter().enumerate().for_each(|(input, &place)| sources[place as usize] = Some(input));
-        let weight = |output: usize, place: usize| sources[place].map_or(0.0, |input| weights[output * inputs + input]);
-        packed.panels(isa, outputs, self.image).into_par_iter().for_each(|panel| panel.fill(&weight));
-        let mut out = vec![0.0; gradient.len() / width * self.image];
+        let weight =
+            |output: usize, place: usize| self.sources[place].map_or(0.0, |input| weights[output * inputs + input]);
+        packed.panels(isa, outputs, self.image()).into_par_iter().for_each(|panel| panel.fill(&weight));
+        let mut out = vec![0.0; gradient.len() / width * self.image()];
         let (rows, depth) = (starts(ROWS, width), starts(outputs, 1));
-        gradient.par_chunks(ROWS * width).zip(out.par_chunks_mut(ROWS * self.image)).for_each(|(gradient, out)| {
+        gradient.par_chunks(ROWS * width).zip(out.par_chunks_mut(ROWS * self.image())).for_each(|(gradient, out)| {
             let left = Left { values: gradient, rows: &rows[..gradient.len() / width], depth: &depth };
-            multiply(isa, left, Right::Packed(packed), out, self.image);
+            multiply(isa, left, Right::Packed(packed), out, self.image());
         });
         out
     }
@@ -121,10 +127,10 @@ impl DenseOp {
         let (rows, depth) = (starts(outputs, 1), starts(gradient.len() / width, width));
         let mut out = vec![0.0; outputs * inputs];
         out.par_chunks_mut(ROWS * inputs).zip(rows.par_chunks(ROWS)).for_each(|(out, rows)| {
-            let mut sums = vec![0.0; rows.len() * self.image];
+            let mut sums = vec![0.0; rows.len() * self.image()];
             let left = Left { values: gradient, rows, depth: &depth };
-            multiply(isa, left, Right::Rows(input, self.image), &mut sums, self.image);
-            for (out, sums) in out.chunks_exact_mut(inputs).zip(sums.chunks_exact(self.image)) {
+            multiply(isa, left, Right::Rows(input, self.image()), &mut sums, self.image());
+            for (out, sums) in out.chunks_exact_mut(inputs).zip(sums.chunks_exact(self.image())) {
                 out.iter_mut().zip(&self.inputs).for_each(|(to, &place)| *to = sums[place as usize]);
             }
         });
