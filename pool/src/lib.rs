@@ -14,4 +14,6 @@ pub mod partition;
 pub mod protocol;
 pub mod rng;
 pub mod sim;
+#[cfg(feature = "miner")]
+pub mod study;
 pub mod types;

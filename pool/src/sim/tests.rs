@@ -1,11 +1,15 @@
-use podl_consensus::workload::{Bounds, InputShape, Space, WorkloadVersions};
+use std::sync::Arc;
+
+use podl_chain_spec::{AccountId, Amount};
+use podl_consensus::workload::{Bounds, InputShape, Space, Workload, WorkloadVersions};
 
 use super::*;
 use crate::classes::ClassRule;
 use crate::lease::HeartbeatRule;
+use crate::manager::PoolParams;
 use crate::partition::Scheme;
 use crate::protocol::Refusal;
-use crate::types::Class;
+use crate::types::{Class, EvaluationPlan};
 
 const FAST: u64 = 20_000_000_000;
 const SLOW: u64 = FAST / 10;
@@ -56,21 +60,29 @@ fn spec(seed: u64, miners: Vec<MinerSpec>, intervals: u32) -> SimSpec {
         params: params(),
         miners,
         workload: workload(),
+        landscape: Arc::new(MadeUp),
+        starts: Vec::new(),
         train_images: 9000,
+        full_images: 270_000,
         plan: EvaluationPlan::for_validation(1000),
         intervals,
+        target: None,
         reward: Amount(10_000_003),
+        wins: Wins::Always,
+        manager_dies_every_ms: None,
     }
 }
 
 /// Five strong and four weak miners; one of the strong dies in its first lease, one weak lies, one comes and goes.
 fn nine() -> Vec<MinerSpec> {
     let mut miners: Vec<MinerSpec> = [FAST; 5].iter().chain(&[SLOW; 4]).map(|&s| MinerSpec::honest(s)).collect();
-    miners[1].dies_ms = Some(4000);
-    miners[7].lies_by = 60;
-    miners[3].joins_ms = 6000;
-    miners[3].dies_ms = Some(21_000);
-    miners[3].returns_ms = Some(36_000);
+    for (miner, owner) in miners.iter_mut().zip(1..) {
+        miner.owner = owner;
+    }
+    miners[1].stays = vec![Stay { from_ms: 0, dies_ms: Some(4000) }];
+    miners[7].cheat = Cheat::InflatesCounts(60);
+    miners[3].stays =
+        vec![Stay { from_ms: 6000, dies_ms: Some(21_000) }, Stay { from_ms: 36_000, dies_ms: None }];
     miners
 }
 
@@ -89,7 +101,7 @@ fn nine_miners_with_churn_and_a_liar_find_commit_and_are_paid() {
         assert!(report.commitments.iter().all(|n| (1..=3).contains(n)), "{:?}", report.commitments);
         assert!(report.revealed.iter().all(|(_, correct)| correct.is_some_and(|n| n > 150)), "{:?}", report.revealed);
         assert_eq!(report.payments.len(), 3);
-        let liar = AccountId([8; 32]);
+        let liar = account(8);
         for (batch, (reward, fee, rows)) in report.payments.iter().zip(&report.sums) {
             assert_eq!(reward.0, fee.0 + rows.0, "everything but the fee is shared");
             let paid: u64 = batch.payments.iter().map(|p| p.amount.0).sum();
@@ -109,13 +121,12 @@ fn nine_miners_with_churn_and_a_liar_find_commit_and_are_paid() {
 #[test]
 fn work_of_a_dead_miner_goes_to_another() {
     let mut miners = vec![MinerSpec::honest(FAST); 3];
-    miners[1].dies_ms = Some(3500);
+    miners[1].stays = vec![Stay { from_ms: 0, dies_ms: Some(3500) }];
     let mut simulation = Simulation::new(spec(7, miners, 1));
     let mut dead_box = None;
     let mut again = false;
-    while let Some(((at_ms, _), happening)) = simulation.queue.pop_first() {
-        simulation.now_ms = at_ms;
-        simulation.happen(happening);
+    while simulation.step() {
+        let at_ms = simulation.agenda.now_ms();
         let dead = simulation.miners[1].id;
         for lease in simulation.manager.leases().iter() {
             if lease.miner == dead && lease.box_index.is_some() && lease.shared_macs == 0 {
@@ -156,9 +167,7 @@ fn a_restored_manager_goes_on_as_if_nothing_had_happened() {
     let run = |restart: bool| {
         let mut simulation = Simulation::new(spec(5, vec![MinerSpec::honest(FAST); 3], 1));
         let mut steps = 0;
-        while let Some(((at_ms, _), happening)) = simulation.queue.pop_first() {
-            simulation.now_ms = at_ms;
-            simulation.happen(happening);
+        while simulation.step() {
             steps += 1;
             if restart && steps % 50 == 0 {
                 let bytes = postcard::to_stdvec(&simulation.manager).unwrap();

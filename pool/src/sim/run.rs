@@ -1,0 +1,551 @@
+//! A running simulation: every effect of a machine becomes a later event of another.
+
+use std::collections::BTreeMap;
+
+use podl_chain_spec::{Amount, Hash32};
+use podl_consensus::types::{BlobRef, ModelRoot};
+
+use super::agenda::Agenda;
+use super::landscape::SimModel;
+use super::spec::{Cheat, MinerSpec, SimReport, SimSpec, Wins, account};
+use crate::calibration::{self, CalibrationJob};
+use crate::manager::{Ask, Effect, Event, Manager, Outcome};
+use crate::miner::{Miner, MinerEffect, MinerEvent, TrainOrder, Trained};
+use crate::protocol::{Reply, Request};
+use crate::rng::SeededRng;
+use crate::types::{DataSource, Interval, MinerId, Share};
+
+/// Time of an evaluation.
+const EVALUATION_MS: u64 = 60;
+/// Time between the end of a phase and the known shard, and from there to a final block.
+const CLOSING_MS: u64 = 1500;
+/// Time to decode an interval's data.
+const PREPARE_MS: u64 = 200;
+/// How often a miner that trains says how far it is.
+const PROGRESS_MS: u64 = 1000;
+
+#[derive(Clone, Debug)]
+pub(super) enum Happening {
+    StartInterval(u32),
+    ShardKnown,
+    Manager(Event),
+    ManagerWake,
+    ManagerDies,
+    Ask(usize, u32, Request),
+    Miner(usize, u32, MinerEvent),
+    MinerWake(usize, u32),
+    Progress(usize, u32, u64),
+    Trained(usize, u32, TrainOrder),
+    Join(usize),
+    Die(usize),
+}
+
+pub(super) struct SimMiner {
+    pub spec: MinerSpec,
+    pub id: MinerId,
+    /// None while it is away.
+    machine: Option<Miner>,
+    /// Counts lives, so that what an earlier life began does not reach a later one.
+    life: u32,
+    /// The order under way and when it began.
+    training: Option<(TrainOrder, u64)>,
+    /// When its machine is woken next.
+    wake_ms: Option<u64>,
+    /// Since when it has been there in this phase.
+    present_since_ms: Option<u64>,
+}
+
+/// A running simulation.
+pub struct Simulation {
+    spec: SimSpec,
+    pub(super) agenda: Agenda<Happening>,
+    pub(super) manager: Manager,
+    manager_wake_ms: Option<u64>,
+    pub(super) miners: Vec<SimMiner>,
+    by_id: BTreeMap<MinerId, usize>,
+    models: BTreeMap<ModelRoot, SimModel>,
+    luck: SeededRng,
+    /// When the phase under way began.
+    phase_ms: Option<u64>,
+    done: bool,
+    pub(super) trace: blake3::Hasher,
+    pub(super) report: SimReport,
+}
+
+impl Simulation {
+    /// A simulation that has not begun.
+    pub fn new(spec: SimSpec) -> Self {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&spec.seed.to_le_bytes());
+        let miners: Vec<SimMiner> = (1u64..).zip(&spec.miners).map(|(i, spec)| SimMiner::new(i, spec)).collect();
+        let count = miners.len();
+        let report = SimReport {
+            spent_macs: vec![0; count],
+            delivered_macs: vec![0; count],
+            trained_ms: vec![0; count],
+            present_ms: vec![0; count],
+            ..SimReport::default()
+        };
+        let mut simulation = Self {
+            agenda: Agenda::new(),
+            manager: Manager::new(spec.params.clone(), seed),
+            manager_wake_ms: None,
+            by_id: miners.iter().enumerate().map(|(index, m)| (m.id, index)).collect(),
+            miners,
+            models: BTreeMap::new(),
+            luck: SeededRng::new(&seed, "luck of blocks"),
+            phase_ms: None,
+            done: false,
+            trace: blake3::Hasher::new(),
+            report,
+            spec,
+        };
+        simulation.plan();
+        simulation
+    }
+
+    fn plan(&mut self) {
+        for index in 0..self.miners.len() {
+            for stay in self.miners[index].spec.stays.clone() {
+                self.agenda.at(stay.from_ms, Happening::Join(index));
+                if let Some(at_ms) = stay.dies_ms {
+                    self.agenda.at(at_ms, Happening::Die(index));
+                }
+            }
+        }
+        if let Some(every_ms) = self.spec.manager_dies_every_ms {
+            self.agenda.at(every_ms, Happening::ManagerDies);
+        }
+        self.agenda.at(0, Happening::StartInterval(0));
+    }
+
+    /// Runs to the end of the last interval, or to the target.
+    pub fn run(mut self) -> (SimReport, Manager) {
+        while self.step() {}
+        for miner in 0..self.miners.len() {
+            self.stop_training(miner);
+        }
+        self.end_phase();
+        self.report.trace = Hash32(*self.trace.finalize().as_bytes());
+        (self.report, self.manager)
+    }
+
+    /// One happening; false when there is none any more.
+    pub(super) fn step(&mut self) -> bool {
+        let next = if self.done { None } else { self.agenda.next() };
+        let Some(happening) = next else { return false };
+        self.trace.update(format!("{} {happening:?}\n", self.agenda.now_ms()).as_bytes());
+        self.happen(happening);
+        true
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::StartInterval(number) => self.start_interval(number),
+            Happening::ShardKnown => {
+                let classes = self.manager.miners().iter().map(|(id, m)| (*id, m.rating.class));
+                self.report.classes.push(classes.collect());
+                self.reveal();
+            }
+            Happening::Manager(event) => {
+                if matches!(event, Event::IntervalEnded { .. }) {
+                    self.end_phase();
+                }
+                self.manager_event(event);
+            }
+            Happening::ManagerWake => {
+                if self.manager_wake_ms.is_some_and(|at| at <= self.agenda.now_ms()) {
+                    self.manager_wake_ms = None;
+                    self.manager_event(Event::Tick);
+                }
+            }
+            Happening::ManagerDies => self.kill_manager(),
+            Happening::Ask(miner, life, request) => self.ask(miner, life, request),
+            Happening::Miner(miner, life, event) => self.miner_event(miner, life, event),
+            Happening::MinerWake(miner, life) => {
+                if self.miners[miner].wake_ms.is_some_and(|at| at <= self.agenda.now_ms()) {
+                    self.miners[miner].wake_ms = None;
+                    self.miner_event(miner, life, MinerEvent::Tick);
+                }
+            }
+            Happening::Progress(miner, life, order) => self.progress(miner, life, order),
+            Happening::Trained(miner, life, order) => self.trained(miner, life, order),
+            Happening::Join(miner) => self.join(miner),
+            Happening::Die(miner) => {
+                self.stop_training(miner);
+                self.leaves_phase(miner);
+                self.miners[miner].machine = None;
+            }
+        }
+    }
+
+    fn join(&mut self, miner: usize) {
+        let now_ms = self.agenda.now_ms();
+        let in_phase = self.phase_ms.is_some();
+        let sim = &mut self.miners[miner];
+        sim.life += 1;
+        sim.machine = Some(Miner::new(account(sim.spec.owner), "simulation"));
+        sim.wake_ms = None;
+        sim.present_since_ms = in_phase.then_some(now_ms);
+        let life = sim.life;
+        self.miner_event(miner, life, MinerEvent::Start);
+    }
+
+    fn start_interval(&mut self, number: u32) {
+        let now_ms = self.agenda.now_ms();
+        let parent = Hash32(*blake3::hash(&number.to_le_bytes()).as_bytes());
+        let data = BlobRef { root: Hash32([9; 32]), bytes: 1 };
+        let interval = Interval {
+            parent,
+            height: u64::from(number) + 1,
+            task: Hash32([8; 32]),
+            round: number,
+            workload: self.spec.workload.clone(),
+            data: DataSource::Published { data, train_images: self.spec.train_images },
+            score_macs: u64::MAX,
+            baseline: self.report.revealed.last().map(|(root, _)| *root),
+        };
+        let train_ms = self.spec.params.train_ms;
+        let (deadline_ms, plan) = (now_ms + train_ms, self.spec.plan);
+        self.phase_ms = Some(now_ms);
+        for sim in self.miners.iter_mut().filter(|m| m.machine.is_some()) {
+            sim.present_since_ms = Some(now_ms);
+        }
+        self.report.commitments.push(0);
+        self.report.income.push(BTreeMap::new());
+        self.manager_event(Event::IntervalStarted { interval: Box::new(interval), plan, deadline_ms });
+        self.agenda.later(train_ms, Happening::Manager(Event::IntervalEnded { parent }));
+        self.agenda.later(train_ms + CLOSING_MS, Happening::ShardKnown);
+        if number + 1 < self.spec.intervals {
+            self.agenda.later(train_ms + 3 * CLOSING_MS, Happening::StartInterval(number + 1));
+        } else {
+            self.plan_end(train_ms);
+        }
+    }
+
+    /// Miners leave, so that the simulation ends; later stays do not happen.
+    fn plan_end(&mut self, train_ms: u64) {
+        for miner in 0..self.miners.len() {
+            let lives = u32::try_from(self.miners[miner].spec.stays.len()).unwrap_or(u32::MAX);
+            for life in self.miners[miner].life..=lives {
+                self.agenda.later(train_ms + CLOSING_MS, Happening::Miner(miner, life, MinerEvent::Stop));
+            }
+        }
+    }
+
+    fn end_phase(&mut self) {
+        let now_ms = self.agenda.now_ms();
+        if let Some(since_ms) = self.phase_ms {
+            for miner in 0..self.miners.len() {
+                self.leaves_phase(miner);
+            }
+            self.report.phases_ms += now_ms - since_ms;
+            self.phase_ms = None;
+        }
+    }
+
+    fn leaves_phase(&mut self, miner: usize) {
+        if let Some(since_ms) = self.miners[miner].present_since_ms.take() {
+            self.report.present_ms[miner] += self.agenda.now_ms() - since_ms;
+        }
+    }
+
+    /// Time spent in training phases so far.
+    fn phases_ms(&self) -> u64 {
+        self.report.phases_ms + self.phase_ms.map_or(0, |since_ms| self.agenda.now_ms() - since_ms)
+    }
+
+    fn manager_event(&mut self, event: Event) {
+        let effects = self.manager.handle(self.agenda.now_ms(), event);
+        self.manager_effects(effects);
+    }
+
+    fn manager_effects(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            self.trace.update(format!("{effect:?}\n").as_bytes());
+            self.manager_effect(effect);
+        }
+        if let Some(at_ms) = self.manager.next_wake_ms()
+            && self.manager_wake_ms.is_none_or(|planned| at_ms < planned)
+        {
+            self.manager_wake_ms = Some(at_ms);
+            self.agenda.at(at_ms, Happening::ManagerWake);
+        }
+    }
+
+    fn manager_effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Reply { miner, reply } => self.reply(&miner, reply),
+            Effect::CheckCalibration { miner, job, digest } => {
+                let correct = digest == simulated_answer(&job);
+                self.agenda.later(50, Happening::Manager(Event::CalibrationChecked { miner, job, correct }));
+            }
+            Effect::Evaluate { job, artefact } => {
+                let outcome = self.evaluate(&artefact);
+                self.agenda.later(EVALUATION_MS, Happening::Manager(Event::Evaluated { job, outcome }));
+                self.note_progress(&artefact.root);
+            }
+            Effect::Commit { .. } => {
+                if let Some(last) = self.report.commitments.last_mut() {
+                    *last += 1;
+                }
+            }
+            Effect::Pay(batch) => {
+                if let Some(list) = self.manager.ledger().list(&batch.block) {
+                    let rows = list.rows.iter().map(|r| r.amount.0).sum();
+                    self.report.sums.push((list.reward, list.fee, Amount(rows)));
+                }
+                if let Some(income) = self.report.income.last_mut() {
+                    for payment in &batch.payments {
+                        *income.entry(payment.to).or_default() += payment.amount.0;
+                    }
+                }
+                self.report.payments.push(batch);
+            }
+            Effect::Improved { count, .. } => self.report.improvements.push((self.agenda.now_ms(), count)),
+        }
+    }
+
+    fn reply(&mut self, miner: &MinerId, reply: Box<Reply>) {
+        if let Reply::Refused { refusal, .. } = &*reply {
+            *self.report.refusals.entry(*refusal).or_default() += 1;
+        }
+        if let Some(&index) = self.by_id.get(miner) {
+            let (life, latency_ms) = (self.miners[index].life, self.miners[index].spec.latency_ms);
+            self.agenda.later(latency_ms, Happening::Miner(index, life, MinerEvent::Replied(reply)));
+        }
+    }
+
+    /// The pool is about to check a model: what it truly is goes into the report.
+    fn note_progress(&mut self, root: &ModelRoot) {
+        let Some(model) = self.models.get(root) else { return };
+        let ppm = model.accuracy_ppm(self.spec.full_images);
+        if self.report.progress.last().is_none_or(|(_, best)| ppm > *best) {
+            self.report.progress.push((self.phases_ms(), ppm));
+        }
+        if self.spec.target.is_some_and(|target| ppm >= target.accuracy_ppm) {
+            self.report.reached_ms = Some(self.phases_ms());
+            self.done = true;
+        }
+    }
+
+    /// What a node does: the best of the committed models on the shard is revealed, and wins if the pool does.
+    fn reveal(&mut self) {
+        let Some(search) = self.manager.search() else { return };
+        let (parent, full_images) = (search.parent(), self.spec.full_images);
+        let on_shard = |root: &ModelRoot| self.models.get(root).map(|m| m.count(full_images, "shard", 500));
+        let scored = search.committed.iter().map(|c| (on_shard(&c.artefact.root), c.artefact.root));
+        let Some((correct, root)) = scored.max() else { return };
+        self.report.revealed.push((root, correct));
+        let wins = match self.spec.wins {
+            Wins::Always => true,
+            Wins::Luck(permille) => self.luck.below(1000) < permille,
+        };
+        if wins {
+            let reward = self.spec.reward;
+            self.agenda.later(100, Happening::Manager(Event::BlockWon { block: parent, reward }));
+            self.agenda.later(CLOSING_MS / 2, Happening::Manager(Event::BlockFinal { block: parent }));
+        }
+    }
+
+    fn evaluate(&self, artefact: &BlobRef) -> Outcome {
+        let Some(model) = self.models.get(&artefact.root) else { return Outcome::Invalid("no such model".into()) };
+        let (plan, full_images) = (self.spec.plan, self.spec.full_images);
+        Outcome::Model {
+            architecture: model.architecture.clone(),
+            macs: 1,
+            mac_bits: 1,
+            public_correct: model.count(full_images, "public", plan.public_images),
+            holdout_correct: model.count(full_images, "holdout", plan.holdout_images),
+        }
+    }
+
+    /// The manager's process is killed and comes back from what its journal holds: its state after the last event, and
+    /// the question again for whatever was under way.
+    fn kill_manager(&mut self) {
+        let before = self.manager.ledger().unpaid_total();
+        if let Some(restored) =
+            postcard::to_stdvec(&self.manager).ok().and_then(|bytes| postcard::from_bytes::<Manager>(&bytes).ok())
+        {
+            self.manager = restored;
+        }
+        self.report.manager_deaths += 1;
+        self.report.lost_macs += before.saturating_sub(self.manager.ledger().unpaid_total());
+        let effects = self.manager.resume();
+        self.manager_wake_ms = None;
+        self.manager_effects(effects);
+        if let Some(every_ms) = self.spec.manager_dies_every_ms
+            && self.miners.iter().any(|m| m.machine.is_some())
+        {
+            self.agenda.later(every_ms, Happening::ManagerDies);
+        }
+    }
+
+    fn ask(&mut self, miner: usize, life: u32, request: Request) {
+        if self.miners[miner].life != life {
+            return;
+        }
+        let mut submitted = None;
+        let ask = match request {
+            Request::Hello { version, account, .. } => Ask::Hello { version, account },
+            Request::Calibrated { seed, digest } => Ask::Calibrated { seed, digest },
+            Request::Lease => Ask::Lease,
+            Request::Progress { lease, done_macs } => Ask::Progress { lease, done_macs },
+            Request::Submit { share, .. } => {
+                let share = self.corrupt(miner, share);
+                submitted = Some(share.clone());
+                Ask::Submit(share)
+            }
+            Request::Leave => Ask::Leave,
+            Request::Chunk { .. } => return,
+        };
+        let id = self.miners[miner].id;
+        let effects = self.manager.handle(self.agenda.now_ms(), Event::Asked { miner: id, ask });
+        let taken = effects.iter().any(|e| matches!(e, Effect::Reply { reply, .. } if matches!(**reply, Reply::Ack { .. })));
+        if let Some(share) = submitted.filter(|_| taken)
+            && let Some(macs) = self.manager.search().and_then(|s| s.interval.training_macs(&share.architecture).ok())
+        {
+            self.report.delivered_macs[miner] += u128::from(macs) * u128::from(share.images);
+        }
+        self.manager_effects(effects);
+    }
+
+    /// What a miner that cheats makes of its result.
+    fn corrupt(&self, miner: usize, mut share: Share) -> Share {
+        match self.miners[miner].spec.cheat {
+            Cheat::Honest | Cheat::Squats | Cheat::Underworks => {}
+            Cheat::InflatesCounts(by) => share.correct = (share.correct + by).min(self.spec.plan.public_images),
+            Cheat::Copies => {
+                if let Some(best) = self.manager.elites().first() {
+                    share.artefact = best.artefact;
+                    share.correct = best.public_correct;
+                }
+            }
+        }
+        share
+    }
+
+    fn miner_event(&mut self, miner: usize, life: u32, event: MinerEvent) {
+        let now_ms = self.agenda.now_ms();
+        let sim = &mut self.miners[miner];
+        let Some(machine) = sim.machine.as_mut().filter(|_| sim.life == life) else { return };
+        for effect in machine.handle(now_ms, event) {
+            self.miner_effect(miner, life, effect);
+        }
+        let sim = &mut self.miners[miner];
+        if let Some(at_ms) = sim.machine.as_ref().and_then(Miner::next_wake_ms)
+            && sim.wake_ms.is_none_or(|planned| at_ms < planned)
+        {
+            sim.wake_ms = Some(at_ms);
+            self.agenda.at(at_ms, Happening::MinerWake(miner, life));
+        }
+    }
+
+    fn miner_effect(&mut self, miner: usize, life: u32, effect: MinerEffect) {
+        let (speed, latency_ms) = (self.miners[miner].spec.speed_macs_s.max(1), self.miners[miner].spec.latency_ms);
+        match effect {
+            MinerEffect::Send(request) => self.agenda.later(latency_ms, Happening::Ask(miner, life, request)),
+            MinerEffect::Calibrate(job) => {
+                // The integer engine is as many times faster than training as the manager reckons.
+                let engine = u128::from(speed) * 1000 / u128::from(self.spec.params.training_permille.max(1));
+                let ms = u128::from(calibration::job_macs(&job)) * 1000 / engine.max(1);
+                let digest = simulated_answer(&job);
+                let event = MinerEvent::Calibrated { job, digest };
+                self.agenda.later(u64::try_from(ms).unwrap_or(u64::MAX >> 1), Happening::Miner(miner, life, event));
+            }
+            MinerEffect::Prepare { interval, .. } => {
+                let event = MinerEvent::Prepared { parent: interval.parent, starts: self.spec.starts.clone() };
+                self.agenda.later(PREPARE_MS, Happening::Miner(miner, life, event));
+            }
+            MinerEffect::Train(order) => {
+                let macs = u128::from(order.image_macs) * u128::from(order.images);
+                let full_ms = u64::try_from(macs * 1000 / u128::from(speed)).unwrap_or(u64::MAX >> 1);
+                self.miners[miner].training = Some((order.clone(), self.agenda.now_ms()));
+                self.agenda.later(PROGRESS_MS, Happening::Progress(miner, life, order.id));
+                self.agenda.later(full_ms.min(order.due_ms), Happening::Trained(miner, life, order));
+            }
+            MinerEffect::Cancel => self.stop_training(miner),
+            MinerEffect::Refused(_) | MinerEffect::Stopped => {}
+        }
+    }
+
+    fn progress(&mut self, miner: usize, life: u32, order: u64) {
+        let is_current = self.miners[miner].training.as_ref().is_some_and(|(o, _)| o.id == order);
+        if is_current && self.miners[miner].life == life {
+            let images = self.reached(miner).unwrap_or(0);
+            self.miner_event(miner, life, MinerEvent::Progressed { order, images });
+            self.agenda.later(PROGRESS_MS, Happening::Progress(miner, life, order));
+        }
+    }
+
+    /// Images that the training under way has reached.
+    fn reached(&self, miner: usize) -> Option<u64> {
+        let (order, since_ms) = self.miners[miner].training.as_ref()?;
+        let speed = u128::from(self.miners[miner].spec.speed_macs_s);
+        let elapsed_ms = u128::from(self.agenda.now_ms() - since_ms);
+        let images = speed * elapsed_ms / 1000 / u128::from(order.image_macs.max(1));
+        Some(u64::try_from(images).unwrap_or(u64::MAX).min(order.images))
+    }
+
+    fn stop_training(&mut self, miner: usize) {
+        let images = self.reached(miner).unwrap_or(0);
+        if let Some((order, since_ms)) = self.miners[miner].training.take() {
+            let works = match self.miners[miner].spec.cheat {
+                Cheat::Squats => 0,
+                Cheat::Underworks => images / 8,
+                _ => images,
+            };
+            self.report.spent_macs[miner] += u128::from(works) * u128::from(order.image_macs);
+            self.report.trained_ms[miner] += self.agenda.now_ms() - since_ms;
+        }
+    }
+
+    fn trained(&mut self, miner: usize, life: u32, order: TrainOrder) {
+        let is_current = self.miners[miner].training.as_ref().is_some_and(|(o, _)| o.id == order.id);
+        if !is_current || self.miners[miner].life != life {
+            return;
+        }
+        // At its full time rounding must not cost an image.
+        let images = self.reached(miner).unwrap_or(0).max(1);
+        self.stop_training(miner);
+        let cheat = self.miners[miner].spec.cheat;
+        if cheat == Cheat::Squats {
+            self.miner_event(miner, life, MinerEvent::Finished { order: order.id, result: None });
+            return;
+        }
+        self.report.evaluations += u64::from(order.base.is_none());
+        let base = order.base.and_then(|b| self.models.get(&b.root));
+        let full_ppm = base.map_or_else(|| self.spec.landscape.accuracy_ppm(&order.architecture), |b| b.full_ppm);
+        let works = if cheat == Cheat::Underworks { images.div_ceil(8) } else { images };
+        let seed = order.seed ^ (miner as u64) << 32;
+        let model = SimModel::train(&order.architecture, full_ppm, base, seed, works);
+        let correct = model.count(self.spec.full_images, "public", self.spec.plan.public_images);
+        let artefact = model.artefact;
+        self.models.insert(artefact.root, model);
+        let result = Some(Trained { artefact, images, correct });
+        self.miner_event(miner, life, MinerEvent::Finished { order: order.id, result });
+    }
+}
+
+impl SimMiner {
+    fn new(number: u64, spec: &MinerSpec) -> Self {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        Self {
+            spec: spec.clone(),
+            id: MinerId(Hash32(id)),
+            machine: None,
+            life: 0,
+            training: None,
+            wake_ms: None,
+            present_since_ms: None,
+        }
+    }
+}
+
+/// Stands in for [`calibration::answer`], which takes real time.
+fn simulated_answer(job: &CalibrationJob) -> Hash32 {
+    let mut hasher = blake3::Hasher::new_keyed(&job.seed);
+    hasher.update(&job.steps.to_le_bytes());
+    Hash32(*hasher.finalize().as_bytes())
+}

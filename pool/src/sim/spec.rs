@@ -1,0 +1,153 @@
+//! What is simulated and what came out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use podl_chain_spec::{AccountId, Amount, Hash32};
+use podl_consensus::types::{BatchPayment, ModelRoot};
+use podl_consensus::workload::{Architecture, Workload};
+
+use super::landscape::Landscape;
+use super::lives::Stay;
+use crate::manager::PoolParams;
+use crate::protocol::Refusal;
+use crate::types::{Class, EvaluationPlan, MinerId};
+
+/// How a simulated miner breaks the rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cheat {
+    /// Not at all.
+    #[default]
+    Honest,
+    /// Adds to its counts.
+    InflatesCounts(u32),
+    /// Trains an eighth of what it claims.
+    Underworks,
+    /// Hands in the pool's best model as its own.
+    Copies,
+    /// Holds leases and reports progress, but trains nothing.
+    Squats,
+}
+
+/// A miner of a simulation.
+#[derive(Clone, Debug)]
+pub struct MinerSpec {
+    /// Training multiply-accumulates a second.
+    pub speed_macs_s: u64,
+    /// Time of a message from it to the manager, or back.
+    pub latency_ms: u64,
+    /// When it is there. Nothing is remembered from one stay to the next.
+    pub stays: Vec<Stay>,
+    /// How it cheats.
+    pub cheat: Cheat,
+    /// Whom it has paid: miners of one number are one owner's.
+    pub owner: u16,
+}
+
+impl MinerSpec {
+    /// An honest miner that stays.
+    pub fn honest(speed_macs_s: u64) -> Self {
+        let stays = vec![Stay { from_ms: 0, dies_ms: None }];
+        Self { speed_macs_s, latency_ms: 20, stays, cheat: Cheat::Honest, owner: 0 }
+    }
+}
+
+/// Who wins blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wins {
+    /// The pool wins every interval in which it revealed a model.
+    Always,
+    /// Others mine too: the pool wins so many intervals in a thousand, at random.
+    Luck(u64),
+}
+
+/// What is simulated.
+#[derive(Clone)]
+pub struct SimSpec {
+    /// Decides everything random.
+    pub seed: u64,
+    /// The pool.
+    pub params: PoolParams,
+    /// Its miners.
+    pub miners: Vec<MinerSpec>,
+    /// What is searched.
+    pub workload: Workload,
+    /// What networks reach.
+    pub landscape: Arc<dyn Landscape>,
+    /// Networks that miners know to learn fast.
+    pub starts: Vec<Architecture>,
+    /// Training images of the task.
+    pub train_images: u32,
+    /// Images after which a network is fully trained.
+    pub full_images: u64,
+    /// What judges results.
+    pub plan: EvaluationPlan,
+    /// How many intervals.
+    pub intervals: u32,
+    /// Ends the simulation as soon as the pool has a confirmed model of a network whose full training reaches this,
+    /// and that has been trained for at least that long as `target_images` says.
+    pub target: Option<Target>,
+    /// What a block pays.
+    pub reward: Amount,
+    /// Who wins blocks.
+    pub wins: Wins,
+    /// Kills the manager without warning every so often; it comes back from its journal.
+    pub manager_dies_every_ms: Option<u64>,
+}
+
+/// What must be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// True accuracy of the model, as it was trained, in millionths.
+    pub accuracy_ppm: u32,
+}
+
+/// What came out.
+#[derive(Clone, Debug, Default)]
+pub struct SimReport {
+    /// Best count on the shard that was revealed, an interval each.
+    pub revealed: Vec<(ModelRoot, Option<u32>)>,
+    /// Batch payments.
+    pub payments: Vec<BatchPayment>,
+    /// Commitments, an interval each.
+    pub commitments: Vec<u32>,
+    /// Share lists' sums: reward, fee, what the rows sum to.
+    pub sums: Vec<(Amount, Amount, Amount)>,
+    /// Time from the start to each improvement of the pool's best, and its count.
+    pub improvements: Vec<(u64, u32)>,
+    /// Time in training phases from the start to each improvement of the pool's best true accuracy, and that.
+    pub progress: Vec<(u64, u32)>,
+    /// Time in training phases until the target was reached, if it was.
+    pub reached_ms: Option<u64>,
+    /// Networks trained from scratch.
+    pub evaluations: u64,
+    /// Training multiply-accumulates spent by each miner.
+    pub spent_macs: Vec<u128>,
+    /// Those in results that the manager acknowledged.
+    pub delivered_macs: Vec<u128>,
+    /// Milliseconds of training by each miner.
+    pub trained_ms: Vec<u64>,
+    /// Milliseconds in training phases in which each miner was there.
+    pub present_ms: Vec<u64>,
+    /// Training phases, in milliseconds.
+    pub phases_ms: u64,
+    /// Classes at the end of each phase, by miner.
+    pub classes: Vec<BTreeMap<MinerId, Class>>,
+    /// Refusals by code.
+    pub refusals: BTreeMap<Refusal, u32>,
+    /// What each owner was paid, an interval each.
+    pub income: Vec<BTreeMap<AccountId, u64>>,
+    /// Times the manager was killed, and verified work that was gone afterwards.
+    pub manager_deaths: u32,
+    /// See `manager_deaths`.
+    pub lost_macs: u128,
+    /// Hash over everything that happened, in order.
+    pub trace: Hash32,
+}
+
+/// The account of an owner.
+pub fn account(owner: u16) -> AccountId {
+    let mut bytes = [1; 32];
+    bytes[..2].copy_from_slice(&owner.to_be_bytes());
+    AccountId(bytes)
+}

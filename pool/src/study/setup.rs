@@ -1,0 +1,92 @@
+//! What all scenarios start from: a task, a pool, miners.
+
+use std::sync::Arc;
+
+use podl_chain_spec::{AccountId, Amount};
+use podl_consensus::workload::{Bounds, InputShape, Space, Workload, WorkloadVersions};
+
+use crate::classes::ClassRule;
+use crate::lease::HeartbeatRule;
+use crate::manager::PoolParams;
+use crate::partition::Scheme;
+use crate::sim::{Landscape, MinerSpec, SimSpec, Wins};
+use crate::types::EvaluationPlan;
+
+/// Training multiply-accumulates a second of a strong miner.
+pub const STRONG: u64 = 40_000_000_000;
+/// Of a weak one (paper: a tenth).
+pub const WEAK: u64 = STRONG / 10;
+/// A lease of the studied pool: about one full training of a middling network by a strong miner.
+pub const LEASE_MS: u64 = 60_000;
+/// A training phase: ten leases.
+pub const PHASE_MS: u64 = 10 * LEASE_MS;
+/// Images of a full training (30 passes over 10,000).
+pub const FULL_IMAGES: u32 = 300_000;
+
+/// A pool as a chain with phases of ten minutes would have it.
+pub fn params() -> PoolParams {
+    PoolParams {
+        account: AccountId([255; 32]),
+        fee_basis_points: 200,
+        max_miners: 2000,
+        scheme: Scheme::Disjoint,
+        train_ms: PHASE_MS,
+        lease_ms: LEASE_MS,
+        min_lease_ms: 10_000,
+        grace_ms: 10_000,
+        heartbeat: HeartbeatRule { every_ms: 5000, missed: 3 },
+        calibration_ms: 10_000,
+        calibration_rounds: 3,
+        training_permille: 1200,
+        classes: ClassRule { strong_permille: 600, hysteresis_permille: 100 },
+        explore_first_permille: 350,
+        explore_later_permille: 150,
+        commit_again_permille: 700,
+        commit_margin_ms: 5000,
+        commitments: 3,
+        evaluation_queue: 4096,
+        always_check: 10,
+        check_floor_permille: 50,
+        requests_per_s: 20,
+        suspension_ms: PHASE_MS * 5,
+    }
+}
+
+/// The paper's task: its space, its LUT bound, and a throughput bound that bites.
+pub fn workload() -> Workload {
+    Workload {
+        space: Space::full(6),
+        bounds: Bounds { lut: 100_000, throughput: 1000 },
+        input: InputShape::CIFAR,
+        classes: 10,
+        input_table: vec![vec![0; 256]; 3],
+        shard_images: 500,
+        versions: WorkloadVersions { engine: 1, cost_model: 1, generator: 1 },
+    }
+}
+
+/// A pool of these miners that searches the paper's space on a landscape until it has used up `intervals` phases.
+pub fn spec(landscape: &Arc<dyn Landscape>, miners: Vec<MinerSpec>, intervals: u32, seed: u64) -> SimSpec {
+    SimSpec {
+        seed,
+        params: params(),
+        miners,
+        workload: workload(),
+        landscape: landscape.clone(),
+        starts: Vec::new(),
+        train_images: FULL_IMAGES,
+        full_images: FULL_IMAGES.into(),
+        plan: EvaluationPlan::for_validation(5000),
+        intervals,
+        target: None,
+        reward: Amount(10_000_000_000),
+        wins: Wins::Always,
+        manager_dies_every_ms: None,
+    }
+}
+
+/// So many strong and weak miners, each its own owner.
+pub fn miners(strong: u16, weak: u16) -> Vec<MinerSpec> {
+    let speeds = std::iter::repeat_n(STRONG, strong.into()).chain(std::iter::repeat_n(WEAK, weak.into()));
+    (1..).zip(speeds).map(|(owner, speed)| MinerSpec { owner, ..MinerSpec::honest(speed) }).collect()
+}
