@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use podl_consensus::types::BlobRef;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Lease, LeaseId, MinerId};
+use crate::types::{Lease, LeaseId, MinerId, Share};
 
 /// A lease's way through its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,17 @@ pub enum LeaseState {
     },
 }
 
+/// How far a network of a lease is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// Training images that its weights have seen, over all leases.
+    pub seen_images: u64,
+    /// Training images that are still to be spent on it, by this miner or a later one.
+    pub left_images: u64,
+    /// The last model handed in under this lease.
+    pub last: Option<BlobRef>,
+}
+
 /// A lease that was handed out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
@@ -30,8 +42,6 @@ pub struct Running {
     pub lease: Lease,
     /// To whom.
     pub miner: MinerId,
-    /// The box it searches, if it explores one.
-    pub box_index: Option<usize>,
     /// When it was handed out.
     pub issued_ms: u64,
     /// When it must be over.
@@ -44,11 +54,24 @@ pub struct Running {
     pub shared_macs: u64,
     /// Work in shares that were found, or taken to be, true.
     pub verified_macs: u64,
+    /// How far each of its networks is.
+    pub done: Vec<Done>,
+    /// The units that its networks belong to.
+    pub units: Vec<u64>,
     /// Where it is.
     pub state: LeaseState,
 }
 
 impl Running {
+    /// Notes a result for a network of the lease; none when there is no such network.
+    pub fn note_done(&mut self, index: usize, share: &Share) -> Option<Done> {
+        let done = self.done.get_mut(index)?;
+        done.seen_images = done.seen_images.saturating_add(share.images);
+        done.left_images = done.left_images.saturating_sub(share.images);
+        done.last = Some(share.artefact);
+        Some(*done)
+    }
+
     /// Whether a share that comes now counts.
     pub fn takes_shares(&self, now_ms: u64, grace_ms: u64) -> bool {
         match self.state {
@@ -121,11 +144,9 @@ impl LeaseBook {
 
     /// Removes and returns leases that take no shares any more.
     pub fn prune(&mut self, now_ms: u64, grace_ms: u64) -> Vec<Running> {
-        let leases = std::mem::take(&mut self.leases);
-        let (kept, over): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            leases.into_iter().partition(|(_, l)| l.takes_shares(now_ms, grace_ms));
-        self.leases = kept;
-        over.into_values().collect()
+        let over = self.leases.iter().filter(|(_, l)| !l.takes_shares(now_ms, grace_ms)).map(|(id, _)| *id);
+        let over: Vec<LeaseId> = over.collect();
+        over.iter().filter_map(|id| self.leases.remove(id)).collect()
     }
 
     /// Ends and returns the leases still worked on, because their interval is over.
@@ -174,23 +195,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::partition::Subspace;
-    use crate::types::LeaseKind;
+    use crate::types::Purpose;
 
     const RULE: HeartbeatRule = HeartbeatRule { every_ms: 1000, missed: 3 };
 
     fn running(id: u64, issued_ms: u64) -> Running {
-        let subspace = Subspace::whole(podl_consensus::workload::Space::full(1));
         let lease = Lease {
             id: LeaseId(id),
             parent: Hash32::ZERO,
-            kind: LeaseKind::Explore {
-                subspace: Box::new(subspace),
-                rung_images: 1,
-                elites: vec![],
-                taken: vec![],
-                turn: 0,
-            },
+            purpose: Purpose::Explore,
+            work: vec![],
+            steps: 1,
             seed: 0,
             budget_macs: 1000,
             wall_ms: 4000,
@@ -201,13 +216,14 @@ mod tests {
         Running {
             lease,
             miner: MinerId(Hash32::ZERO),
-            box_index: None,
             issued_ms,
             due_at_ms: issued_ms + 5000,
             heard_ms: issued_ms,
             reported_macs: 0,
             shared_macs: 0,
             verified_macs: 0,
+            done: Vec::new(),
+            units: Vec::new(),
             state: LeaseState::Running,
         }
     }

@@ -4,7 +4,6 @@
 
 pub mod calibration;
 pub mod classes;
-pub mod climb;
 pub mod drivers;
 pub mod lease;
 pub mod ledger;

@@ -9,7 +9,7 @@ use podl_consensus::types::BlobRef;
 use serde::{Deserialize, Serialize};
 
 use crate::calibration::CalibrationJob;
-use crate::types::{Base, Class, EvaluationPlan, Interval, Lease, LeaseId, LeaseKind, Share};
+use crate::types::{Base, Class, EvaluationPlan, Interval, Lease, LeaseId, Share};
 
 /// Version of these messages. A miner of another version is told to update.
 pub const VERSION: u16 = 1;
@@ -23,10 +23,10 @@ pub const REQUEST_BYTES: usize = INLINE_BYTES + (16 << 10);
 pub const REPLY_BYTES: usize = 64 << 10;
 /// Most characters of a miner's name for its software.
 pub const AGENT_CHARACTERS: usize = 64;
-/// Most elites in a lease.
-pub const ELITES: usize = 4;
-/// Most names of trained candidates in a lease.
-pub const TAKEN: usize = 256;
+/// Most networks in a lease.
+pub const ASSIGNMENTS: usize = 16;
+/// Most results that a lease is handed in by.
+pub const STEPS: u8 = 64;
 /// Most convolution layers in a message, whatever the chain's caps.
 const LAYERS: usize = 32;
 
@@ -239,15 +239,9 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Reply, CodecError> {
 }
 
 fn check_lease(lease: &Lease) -> Result<(), CodecError> {
-    match &lease.kind {
-        LeaseKind::Explore { elites, subspace, taken, .. } => {
-            too_long(elites.len(), ELITES)?;
-            too_long(taken.len(), TAKEN)?;
-            too_long(subspace.cuts.len(), LAYERS * 10)?;
-            elites.iter().try_for_each(check_base)
-        }
-        LeaseKind::Exploit { base, .. } => check_base(base),
-    }
+    too_long(lease.work.len(), ASSIGNMENTS)?;
+    too_long(lease.steps.into(), STEPS.into())?;
+    lease.work.iter().try_for_each(|work| too_long(work.architecture.layers.len(), LAYERS))
 }
 
 fn check_base(base: &Base) -> Result<(), CodecError> {

@@ -6,8 +6,6 @@ use podl_consensus::workload::{Architecture, Network, NetworkError, Workload};
 use podl_nas::cost::{self, CostModel};
 use serde::{Deserialize, Serialize};
 
-use crate::partition::Subspace;
-
 /// A miner: the ed25519 public key that is its peer id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MinerId(pub Hash32);
@@ -133,28 +131,25 @@ pub struct Base {
 }
 
 /// What a lease is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Purpose {
+    /// Try networks that nobody has trained (paper: strong miners explore).
+    Explore,
+    /// Train a confirmed network longer (paper: weak miners exploit).
+    Exploit,
+    /// Go on with what another miner left, or may not finish (paper: backup miners).
+    Backup,
+}
+
+/// A network to train under a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LeaseKind {
-    /// Try networks of a part of the space (paper: strong miners explore).
-    Explore {
-        /// The part.
-        subspace: Box<Subspace>,
-        /// Training images for each candidate, so that candidates compare.
-        rung_images: u32,
-        /// Confirmed networks, best first: where to climb from if they lie in, or near, the part.
-        elites: Vec<Base>,
-        /// Names of candidates trained lately by anyone; they are paid no second time.
-        taken: Vec<Hash32>,
-        /// How many leases the part had before: miners that share one begin at different starting points.
-        turn: u32,
-    },
-    /// Train a confirmed network longer, or vary it (paper: weak miners exploit).
-    Exploit {
-        /// The network.
-        base: Base,
-        /// Whether to change one setting and train that from scratch instead.
-        mutate: bool,
-    },
+pub struct Assignment {
+    /// The network.
+    pub architecture: Architecture,
+    /// The model to go on from; none to train from scratch.
+    pub base: Option<BlobRef>,
+    /// Training images to spend on it.
+    pub images: u64,
 }
 
 /// Work for one miner, sized to a fixed share of the phase.
@@ -164,9 +159,13 @@ pub struct Lease {
     pub id: LeaseId,
     /// The interval it belongs to.
     pub parent: BlockHash,
-    /// What to do.
-    pub kind: LeaseKind,
-    /// Fixes candidate order, first weights and data order.
+    /// What it is for.
+    pub purpose: Purpose,
+    /// What to train, in this order.
+    pub work: Vec<Assignment>,
+    /// In how many results the budget is handed in: each is a checkpoint from which another miner can go on.
+    pub steps: u8,
+    /// Fixes first weights and data order.
     pub seed: u64,
     /// Training multiply-accumulates to spend. Shares are judged by it.
     pub budget_macs: u64,
@@ -214,6 +213,8 @@ pub struct Elite {
     pub public_correct: u32,
     /// Multiply-accumulates x bits of one image; fewer rank first among equals.
     pub mac_bits: u64,
+    /// Times that training it further brought nothing.
+    pub stalls: u8,
 }
 
 impl Elite {

@@ -3,6 +3,8 @@
 //! Bayesian optimisation over mutants, after White, Neiswanger, Savani: BANANAS (2021), with a Gaussian process, which has
 //! use for a few dozen evaluations already, instead of an ensemble of neural networks.
 
+use std::collections::VecDeque;
+
 use podl_consensus::workload::{Architecture, InputShape};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +35,10 @@ const MOST_SEEN: usize = 256;
 
 const ASSUMPTIONS: Assumptions = Assumptions { sharpness: 0.6, noise: 0.01 };
 
+/// Most networks remembered as being evaluated; each is a row of the process, and those that never come back are
+/// forgotten when others take their place.
+const MOST_PENDING: usize = 64;
+
 /// Standard deviations that a mutant gets for being unlike what was seen (upper confidence bound).
 const CURIOSITY: f64 = 1.0;
 
@@ -52,6 +58,9 @@ pub struct Predictor {
     had_starts: bool,
     draws: u64,
     reports: Vec<(Architecture, u32)>,
+    /// Networks that others evaluate, oldest first.
+    #[serde(default)]
+    pending: VecDeque<Architecture>,
     /// Mutants in the order of their promise, the next one last; bred anew after a report.
     queue: Vec<Architecture>,
     best: Option<(Architecture, u32)>,
@@ -64,8 +73,18 @@ impl Predictor {
     pub fn new(search_box: SearchBox, seed: [u8; 32], starts: Vec<Architecture>) -> Self {
         let starts: Vec<_> = starts.iter().rev().map(|start| search_box.project(start)).collect();
         let had_starts = !starts.is_empty();
-        let (reports, queue) = (Vec::new(), Vec::new());
-        Self { search_box, seed, starts, had_starts, draws: 0, reports, queue, best: None, leader: None }
+        Self {
+            search_box,
+            seed,
+            starts,
+            had_starts,
+            draws: 0,
+            reports: Vec::new(),
+            pending: VecDeque::new(),
+            queue: Vec::new(),
+            best: None,
+            leader: None,
+        }
     }
 
     /// Reports in the order of their rewards, the first of equals first.
@@ -86,7 +105,8 @@ impl Predictor {
             .collect();
         mutants.sort();
         mutants.dedup();
-        mutants.retain(|mutant| self.reports.iter().all(|(known, _)| known != mutant));
+        mutants
+            .retain(|mutant| self.reports.iter().all(|(known, _)| known != mutant) && !self.pending.contains(mutant));
         random.shuffle(&mut mutants);
         mutants
     }
@@ -104,6 +124,21 @@ impl Predictor {
         }
     }
 
+    /// A process over what was reported. What others evaluate counts as found to be what is expected of it, so that nobody
+    /// is sent to the same place before they are back (the "believer" of Ginsbourger et al. 2010).
+    fn fit(&self, mut rows: Vec<Vec<f64>>, mut rewards: Vec<f64>) -> Option<GaussianProcess> {
+        let process = GaussianProcess::fit(&rows, &rewards, ASSUMPTIONS)?;
+        if self.pending.is_empty() {
+            return Some(process);
+        }
+        for network in &self.pending {
+            let row = features(network, INPUT);
+            rewards.push(process.predict(&row).mean);
+            rows.push(row);
+        }
+        GaussianProcess::fit(&rows, &rewards, ASSUMPTIONS)
+    }
+
     /// Breeds mutants and puts them in the order of what the process hopes of them.
     fn breed(&mut self) {
         let mut random = draw(DOMAIN, &self.seed, &mut self.draws);
@@ -112,7 +147,7 @@ impl Predictor {
         let seen = (self.reports.len() / 2).clamp(FEWEST_SEEN, MOST_SEEN).min(ranking.len());
         let rows: Vec<Vec<f64>> = ranking[..seen].iter().map(|(network, _)| features(network, INPUT)).collect();
         let rewards: Vec<f64> = ranking[..seen].iter().map(|(_, reward)| f64::from(*reward)).collect();
-        if let Some(process) = GaussianProcess::fit(&rows, &rewards, ASSUMPTIONS) {
+        if let Some(process) = self.fit(rows, rewards) {
             mutants.sort_by_cached_key(|mutant| {
                 let at = process.predict(&features(mutant, INPUT));
                 // Whole millionths of a millionth: an order without ties that a last bit decides.
@@ -139,6 +174,7 @@ impl Strategy for Predictor {
     }
 
     fn report(&mut self, architecture: &Architecture, reward: u32) {
+        self.pending.retain(|network| network != architecture);
         // A draw that is known already teaches nothing.
         if self.reports.iter().any(|(known, _)| known == architecture) {
             return;
@@ -146,6 +182,14 @@ impl Strategy for Predictor {
         self.reports.push((architecture.clone(), reward));
         self.queue.clear();
         keep_best(&mut self.best, architecture, reward);
+    }
+
+    fn pending(&mut self, architecture: &Architecture) {
+        self.pending.push_back(architecture.clone());
+        if self.pending.len() > MOST_PENDING {
+            self.pending.pop_front();
+        }
+        self.queue.clear();
     }
 
     fn promoted(&mut self, architecture: &Architecture, rung: usize, reward: u32) {

@@ -20,6 +20,9 @@ pub trait Strategy {
     /// A network that was reported got a further rung of training. Rewards of different rungs cannot be compared with
     /// each other.
     fn promoted(&mut self, _architecture: &Architecture, _rung: usize, _reward: u32) {}
+    /// The network just proposed is being evaluated by somebody while others are wanted. Told only where several evaluate
+    /// at a time.
+    fn pending(&mut self, _architecture: &Architecture) {}
     /// The network just proposed is infeasible. It was not evaluated.
     fn reject(&mut self, _architecture: &Architecture) {}
     /// The best network reported, if any.
@@ -132,6 +135,10 @@ impl Strategy for AnyStrategy {
 
     fn promoted(&mut self, architecture: &Architecture, rung: usize, reward: u32) {
         self.inner_mut().promoted(architecture, rung, reward);
+    }
+
+    fn pending(&mut self, architecture: &Architecture) {
+        self.inner_mut().pending(architecture);
     }
 
     fn reject(&mut self, architecture: &Architecture) {

@@ -300,7 +300,7 @@ impl Worker {
             _ => None,
         };
         match self.bench.prepare(interval, plan, blob.as_deref()) {
-            Ok(starts) => MinerEvent::Prepared { parent, starts },
+            Ok(()) => MinerEvent::Prepared { parent },
             Err(error) => {
                 tracing::warn!(%error, "the interval's data cannot be used");
                 MinerEvent::NotPrepared { parent }

@@ -17,7 +17,6 @@ mod upload;
 use std::sync::Arc;
 
 use podl_consensus::types::BlobRef;
-use podl_consensus::workload::Architecture;
 
 use crate::calibration::CalibrationJob;
 use crate::miner::{TrainOrder, Trained};
@@ -75,17 +74,11 @@ pub trait Workbench: Send {
     /// Computes a calibration.
     fn calibrate(&mut self, job: &CalibrationJob) -> Option<podl_chain_spec::Hash32>;
 
-    /// Makes an interval's data ready. `blob` is the task's blob for published data. Returns networks known to learn
-    /// fast, the best first, to begin with.
+    /// Makes an interval's data ready. `blob` is the task's blob for published data.
     ///
     /// # Errors
     /// [`BenchError`] when the data are not usable.
-    fn prepare(
-        &mut self,
-        interval: &Interval,
-        plan: EvaluationPlan,
-        blob: Option<&[u8]>,
-    ) -> Result<Vec<Architecture>, BenchError>;
+    fn prepare(&mut self, interval: &Interval, plan: EvaluationPlan, blob: Option<&[u8]>) -> Result<(), BenchError>;
 
     /// Whether the weights of this model are at hand, so that its artefact need not be fetched.
     fn holds(&self, base: &BlobRef) -> bool;

@@ -7,11 +7,10 @@ use std::time::Instant;
 
 use podl_chain_spec::{Caps, Hash32};
 use podl_consensus::types::{BlobRef, ModelRoot};
-use podl_consensus::workload::{Architecture, Network, Workload};
+use podl_consensus::workload::{Network, Workload};
 use podl_nas::artefact::{self, Model};
 use podl_nas::data::Dataset;
 use podl_nas::engine::Engine;
-use podl_nas::search::{SearchBox, starting_points};
 use podl_nas::train::{Progress, ThreadPool, TrainConfig, Trainer};
 
 use super::{BenchError, IntervalData, Workbench, lower_priority};
@@ -188,12 +187,7 @@ impl Workbench for TrainBench {
         calibration::answer(job, threads)
     }
 
-    fn prepare(
-        &mut self,
-        interval: &Interval,
-        plan: EvaluationPlan,
-        blob: Option<&[u8]>,
-    ) -> Result<Vec<Architecture>, BenchError> {
+    fn prepare(&mut self, interval: &Interval, plan: EvaluationPlan, blob: Option<&[u8]>) -> Result<(), BenchError> {
         let data_root = match &interval.data {
             DataSource::Published { data, .. } => Some(data.root),
             DataSource::Filler { .. } => None,
@@ -211,8 +205,7 @@ impl Workbench for TrainBench {
             workload: interval.workload.clone(),
             is_filler: interval.is_filler(),
         });
-        let search_box = SearchBox::from_space(&interval.workload.space).map_err(|e| BenchError(e.to_string()))?;
-        Ok(starting_points(&search_box).into_iter().map(|point| point.architecture).collect())
+        Ok(())
     }
 
     fn holds(&self, blob: &BlobRef) -> bool {

@@ -1,16 +1,42 @@
-//! Handing out leases: who explores, who exploits what, how much, and when it is too late.
+//! Handing out leases: who goes on with what, who explores, who exploits what, how much, and when it is too late.
 
+use podl_consensus::workload::Architecture;
+
+use super::proposals::{Fit, Proposals, known_networks};
+use super::search::architecture_name;
+use super::units::SLACK_IMAGES;
 use super::{Manager, Search};
-use crate::lease::{LeaseState, Running};
-use crate::partition::Halving;
-use crate::protocol::{ELITES, Refusal, Reply};
-use crate::types::{Class, DataSource, Elite, Lease, LeaseId, LeaseKind, MinerId};
+use crate::lease::{Done, LeaseState, Running};
+use crate::partition::{Halving, Subspace};
+use crate::protocol::{ASSIGNMENTS, Refusal, Reply, STEPS};
+use crate::types::{Assignment, Class, DataSource, Elite, Lease, LeaseId, MinerId, Purpose};
 
 /// Training multiply-accumulates of one image in a middling network of the paper's space; sizes rungs until a network
 /// of the task is confirmed.
 const TYPICAL_TRAINING_MACS: u64 = 9_000_000;
-/// Results without improvement after which a miner varies its network instead of training it longer.
-const STALLS: u8 = 3;
+/// Passes over the data after which a network has learned half of what it can learn, in hundredths. Measured:
+/// quantisation-aware training on CIFAR-10 reaches .76, .92 and 1 of its gain over chance after 3, 10 and 30 passes.
+const HALF_LEARNED_PERCENT: u64 = 107;
+/// Most leases of a strong miner that a candidate may take; dearer ones are not tried.
+const MOST_LEASES: u128 = 4;
+/// Part of a lease that a candidate should fill at least, or results would cost more than training; unless after some
+/// tries no other is found.
+const LEAST_SHARE: u128 = 40;
+const SOME_TRIES: u32 = 200;
+/// Shortest time between two results of a lease: each costs an evaluation on both sides.
+const LEAST_STEP_MS: u64 = 2500;
+/// Results of a lease whose miner has always finished, and of one whose has not.
+const FEW_STEPS: u64 = 4;
+const MANY_STEPS: u64 = 8;
+/// Availability in thousandths below which a miner hands in more, smaller results.
+const SHAKY_PERMILLE: u16 = 950;
+
+/// What a miner is to do.
+struct Plan {
+    purpose: Purpose,
+    /// Networks, and the units that they belong to.
+    work: Vec<(Assignment, u64)>,
+}
 
 impl Manager {
     pub(super) fn lease(&mut self, miner: MinerId) -> Reply {
@@ -40,14 +66,23 @@ impl Manager {
     }
 
     fn issue(&mut self, miner: MinerId, wall_ms: u64, due_ms: u64) -> Option<Reply> {
-        let rate_macs_s = self.miners.get(&miner)?.rate_macs_s;
-        let budget = u128::from(rate_macs_s) * u128::from(wall_ms) / 1000;
+        let record = self.miners.get(&miner)?;
+        let steps = steps(wall_ms, record.rating.availability_permille);
+        let budget = u128::from(record.rate_macs_s) * u128::from(wall_ms) / 1000;
         let budget_macs = u64::try_from(budget).unwrap_or(u64::MAX).max(1);
-        let (kind, box_index) = self.choose(&miner, budget_macs, wall_ms)?;
-        let search = self.search.as_ref()?;
+        let Plan { purpose, work } = self.choose(&miner, budget_macs)?;
+        let (work, units): (Vec<Assignment>, Vec<u64>) = work.into_iter().unzip();
         let id = LeaseId(self.next_lease);
         self.next_lease = self.next_lease.saturating_add(1);
+        let mut done = Vec::with_capacity(units.len());
+        for unit in &units {
+            let unit = self.unit_mut(*unit)?;
+            unit.holders.push(id);
+            let start = unit.start_for(&miner);
+            done.push(Done { last: None, ..start });
+        }
         let seed = self.rng.next_u64();
+        let search = self.search.as_ref()?;
         let end_ms = self.work_end_ms(search);
         let phase_ms = end_ms.saturating_sub(search.started_ms).max(1);
         let permille = |at_ms: u64| {
@@ -56,16 +91,29 @@ impl Manager {
         };
         let (left_permille, left_after_permille) = (permille(self.now_ms), permille(self.now_ms + wall_ms));
         let parent = search.parent();
-        let lease = Lease { id, parent, kind, seed, budget_macs, wall_ms, due_ms, left_permille, left_after_permille };
+        let lease = Lease {
+            id,
+            parent,
+            purpose,
+            work,
+            steps,
+            seed,
+            budget_macs,
+            wall_ms,
+            due_ms,
+            left_permille,
+            left_after_permille,
+        };
         let reply = Reply::Lease {
             lease: Box::new(lease.clone()),
             interval: Box::new(search.interval.clone()),
             plan: search.plan,
         };
         self.leases.insert(Running {
+            done,
             lease,
             miner,
-            box_index,
+            units,
             issued_ms: self.now_ms,
             // What is lost on the way counts for the miner.
             due_at_ms: self.now_ms + due_ms + self.params.grace_ms / 2,
@@ -79,65 +127,211 @@ impl Manager {
         Some(reply)
     }
 
-    /// Exploration for strong miners while the phase is young, exploitation otherwise (paper, 3.2.4).
-    fn choose(&mut self, miner: &MinerId, budget_macs: u64, wall_ms: u64) -> Option<(LeaseKind, Option<usize>)> {
-        let class = self.miners.get(miner)?.rating.class;
-        let search = self.search.as_ref()?;
-        let explores = class == Class::Strong && self.now_ms < search.explore_until_ms;
-        let rank_images = search.plan.rank_images();
-        let long_left = self.work_end_ms(search).saturating_sub(self.now_ms) > wall_ms * 4;
-        let base = if explores { None } else { self.base_for(miner).map(|e| e.base(rank_images)) };
-        let Some(base) = base else {
-            return self.explore(budget_macs);
-        };
-        let record = self.miners.get_mut(miner)?;
-        let mutate = record.stalls >= STALLS && long_left;
-        if mutate {
-            record.stalls = 0;
+    /// What was begun comes first: the miner's own, then what others left or may not finish. Else strong miners explore
+    /// while the phase is young, and all others exploit what is confirmed (paper, 3.2.4), as long as that promises
+    /// something; a confirmed network that will hardly get better is varied instead, which is what exploring does.
+    fn choose(&mut self, miner: &MinerId, budget_macs: u64) -> Option<Plan> {
+        let record = self.miners.get(miner)?;
+        if let Some((units, purpose)) = self.units_to_resume(miner, record) {
+            return self.go_on(miner, &units, purpose, budget_macs);
         }
-        Some((LeaseKind::Exploit { base, mutate }, None))
+        if let Some(unit) = self.unit_to_back_up(miner, record) {
+            return self.go_on(miner, &[unit], Purpose::Backup, budget_macs);
+        }
+        let search = self.search.as_ref()?;
+        let explores = record.rating.class == Class::Strong && self.now_ms < search.explore_until_ms;
+        let base = if explores || !self.params.exploit { None } else { self.promising(miner, record.rate_macs_s) };
+        match base {
+            Some(base) => self.exploit(miner, &base, budget_macs),
+            None => self.explore(miner, budget_macs),
+        }
     }
 
-    /// A miner goes on from its own best, whose weights it still has in full, unless the pool's best is clearly ahead.
-    fn base_for(&self, miner: &MinerId) -> Option<&Elite> {
-        let memory = self.memories.current()?;
-        let best = memory.elites.first()?;
-        let margin = self.search.as_ref()?.plan.rank_images() / 50;
-        Some(memory.best_of(miner).filter(|own| own.count.saturating_add(margin) >= best.count).unwrap_or(best))
+    /// Work on units that were begun, as many as the budget covers.
+    fn go_on(&mut self, miner: &MinerId, units: &[u64], purpose: Purpose, budget_macs: u64) -> Option<Plan> {
+        let mut plan = Plan { purpose, work: Vec::new() };
+        let mut left_macs = budget_macs;
+        for &id in units {
+            if left_macs <= budget_macs / 4 {
+                break;
+            }
+            let start = self.take_unit(miner, id)?;
+            let architecture = self.unit(id)?.architecture.clone();
+            let macs = self.search.as_ref()?.interval.training_macs(&architecture).ok()?.max(1);
+            let images = within(start.left_images, left_macs, macs);
+            left_macs = left_macs.saturating_sub(macs.saturating_mul(images));
+            plan.work.push((Assignment { architecture, base: start.last, images }, id));
+        }
+        Some(plan)
     }
 
-    fn explore(&mut self, budget_macs: u64) -> Option<(LeaseKind, Option<usize>)> {
-        let now_ms = self.now_ms;
-        let strong = self
-            .miners
-            .values()
-            .filter(|m| m.online && m.is_calibrated() && m.rating.class == Class::Strong && !m.is_suspended(now_ms));
-        // Miners that are still being measured will explore too: boxes are cut once, for all of them.
-        let online = self.miners.values().filter(|m| m.online && !m.is_suspended(now_ms)).count();
-        let expected = online * usize::from(self.params.classes.strong_permille) / 1000;
-        let strong = strong.count().max(expected).max(1);
-        let search = self.search.as_mut()?;
-        let rank_images = search.plan.rank_images();
-        let (space, scheme) = (&search.interval.workload.space, self.params.scheme);
-        let boxes = search.boxes.get_or_insert_with(|| Halving::new(scheme.parts(space, strong, &mut self.rng), 1));
-        let (index, subspace) = boxes.lease_next()?;
-        let turn = boxes.boxes().get(index).map_or(0, |b| b.leases.saturating_sub(1));
-        let memory = self.memories.current()?;
-        let image_macs = memory
-            .elites
-            .first()
-            .and_then(|e| search.interval.training_macs(&e.architecture).ok())
-            .unwrap_or(TYPICAL_TRAINING_MACS);
-        let train_images = match search.interval.data {
-            DataSource::Published { train_images, .. } => train_images,
-            // Filler shards are small: several passes make one rung.
-            DataSource::Filler { .. } => search.interval.workload.shard_images.saturating_mul(8),
+    /// Where a miner begins on a unit. Whoever takes over what a lost miner left is its owner from now on.
+    fn take_unit(&mut self, miner: &MinerId, id: u64) -> Option<Done> {
+        let unit = self.unit_mut(id)?;
+        let (is_orphan, is_own) = (unit.holders.is_empty(), unit.owner == *miner);
+        if is_orphan && !is_own {
+            unit.owner = *miner;
+            unit.claimed = unit.verified;
+        }
+        let start = unit.start_for(miner);
+        self.unit_counts.taken_over += u64::from(is_orphan && !is_own);
+        self.unit_counts.backed_up += u64::from(!is_orphan);
+        Some(start)
+    }
+
+    /// The confirmed network that promises most at the end of the phase if this miner trains it until then; none when
+    /// that is hardly more than the best has now. Networks that others train further are left to them.
+    fn promising(&self, miner: &MinerId, rate_macs_s: u64) -> Option<Elite> {
+        let (memory, search) = (self.memories.current()?, self.search.as_ref()?);
+        let left_ms = self.work_end_ms(search).saturating_sub(self.now_ms);
+        let rank_images = u64::from(search.plan.rank_images());
+        let busy = |e: &Elite| {
+            memory.units.iter().any(|u| u.architecture == e.architecture && !u.holders.is_empty() && u.owner != *miner)
         };
-        let rung = u32::try_from(budget_macs / image_macs.max(1)).unwrap_or(u32::MAX);
-        let rung_images = rung.clamp(256, train_images.max(256));
-        let elites = memory.elites.iter().take(ELITES).map(|e| e.base(rank_images)).collect();
-        let taken = memory.taken.iter().copied().collect();
-        let subspace = Box::new(subspace);
-        Some((LeaseKind::Explore { subspace, rung_images, elites, taken, turn }, Some(index)))
+        let half = u64::from(train_images(search)).saturating_mul(HALF_LEARNED_PERCENT) / 100;
+        let best = memory.elites.iter().filter(|e| !busy(e)).filter_map(|e| {
+            let macs = search.interval.training_macs(&e.architecture).ok()?.max(1);
+            let more = u128::from(rate_macs_s) * u128::from(left_ms) / 1000 / u128::from(macs);
+            let chance = rank_images / u64::from(search.interval.workload.classes.max(1));
+            let gain = gain_thousandths(e, chance, u64::try_from(more).unwrap_or(u64::MAX), half);
+            // A miner has the weights of its own models in full.
+            let bonus = if e.miner == *miner { rank_images * 2 } else { 0 };
+            Some((u64::from(e.count) * 1000 + gain + bonus, e))
+        });
+        let (promise, elite) = best.max_by_key(|(promise, e)| (*promise, std::cmp::Reverse(e.rank())))?;
+        let now = memory.elites.first().map_or(0, |e| u64::from(e.count) * 1000);
+        (promise > now + rank_images * u64::from(self.params.least_gain_permille)).then(|| elite.clone())
     }
+
+    fn exploit(&mut self, miner: &MinerId, base: &Elite, budget_macs: u64) -> Option<Plan> {
+        let macs = self.search.as_ref()?.interval.training_macs(&base.architecture).ok()?.max(1);
+        let images = (budget_macs / macs).max(SLACK_IMAGES);
+        let work = Assignment { architecture: base.architecture.clone(), base: Some(base.artefact), images };
+        let unit = self.begin_unit(&work, Purpose::Exploit, *miner, None);
+        Some(Plan { purpose: Purpose::Exploit, work: vec![(work, unit)] })
+    }
+
+    /// New candidates for a lease: as many as its budget trains. What the budget does not cover of the last one is left
+    /// for the miner's next lease.
+    fn explore(&mut self, miner: &MinerId, budget_macs: u64) -> Option<Plan> {
+        self.make_proposals()?;
+        let mut plan = Plan { purpose: Purpose::Explore, work: Vec::new() };
+        let mut left_macs = budget_macs;
+        while plan.work.len() < ASSIGNMENTS && left_macs > budget_macs / 4 {
+            let Some((network, part, rung_images, macs)) = self.candidate() else { break };
+            let whole = Assignment { architecture: network, base: None, images: rung_images };
+            let unit = self.begin_unit(&whole, Purpose::Explore, *miner, Some(part));
+            let images = within(rung_images, left_macs, macs);
+            left_macs = left_macs.saturating_sub(macs.saturating_mul(images));
+            plan.work.push((Assignment { images, ..whole }, unit));
+        }
+        (!plan.work.is_empty()).then_some(plan)
+    }
+
+    /// The next candidate, with its part of the space, the images it is to be trained on, and what one costs.
+    fn candidate(&mut self) -> Option<(Architecture, usize, u64, u64)> {
+        let lease_macs = u128::from(self.strong_rate()) * u128::from(self.params.lease_ms) / 1000;
+        let search = self.search.as_ref()?;
+        let memory = self.memories.current_mut()?;
+        let proposals = memory.proposals.as_mut()?;
+        let (trained, rung_images) = (&memory.trained, proposals.rung_images);
+        let fit = |network: &Architecture, tries: u32| {
+            let macs = search.interval.training_macs(network).unwrap_or(u64::MAX);
+            let rung_macs = u128::from(macs) * u128::from(rung_images);
+            let too_small = rung_macs < lease_macs / LEAST_SHARE && tries < SOME_TRIES;
+            if trained.contains(&architecture_name(network)) {
+                Fit::Known
+            } else if rung_macs <= lease_macs * MOST_LEASES && !too_small && search.interval.admits(network) {
+                Fit::Usable
+            } else {
+                Fit::Infeasible
+            }
+        };
+        let part = proposals.parts.lease_next()?;
+        let network = proposals.propose(part, fit)?;
+        let macs = search.interval.training_macs(&network).ok()?.max(1);
+        memory.note_trained(&network);
+        Some((network, part, rung_images, macs))
+    }
+
+    /// Makes the search of a task when its first candidate is wanted: by then it is known how many miners explore.
+    fn make_proposals(&mut self) -> Option<()> {
+        if self.memories.current()?.proposals.is_some() {
+            return Some(());
+        }
+        let strong = self.explorers();
+        let lease_macs = u128::from(self.strong_rate()) * u128::from(self.params.lease_ms) / 1000;
+        let search = self.search.as_ref()?;
+        let memory = self.memories.current_mut()?;
+        let best = memory.elites.first().and_then(|e| search.interval.training_macs(&e.architecture).ok());
+        let rung = lease_macs / u128::from(best.unwrap_or(TYPICAL_TRAINING_MACS).max(1));
+        let most = u64::from(train_images(search)).saturating_mul(self.params.most_passes.into()).max(256);
+        let rung_images = u64::try_from(rung).unwrap_or(u64::MAX).clamp(256, most);
+        let space = &search.interval.workload.space;
+        let parts = Halving::new(self.params.scheme.parts(space, strong, &mut self.rng), 1, self.params.halve);
+        let mut known: Vec<Architecture> = memory.elites.iter().map(|e| e.architecture.clone()).collect();
+        if self.params.starts {
+            known.extend(known_networks(&Subspace::whole(space.clone())));
+        }
+        let (kind, seed) = (self.params.strategy, self.rng.next_bytes());
+        // A space without networks has no leases.
+        memory.proposals =
+            Proposals::new(kind, parts, rung_images, seed, &known, self.params.shares).ok().map(Box::new);
+        memory.proposals.as_ref().map(|_| ())
+    }
+
+    /// How many miners explore, those still being measured included: boxes are cut once, for all of them.
+    fn explorers(&self) -> usize {
+        let now_ms = self.now_ms;
+        let online = || self.miners.values().filter(|m| m.online && !m.is_suspended(now_ms));
+        let strong = online().filter(|m| m.is_calibrated() && m.rating.class == Class::Strong).count();
+        strong.max(online().count() * usize::from(self.params.classes.strong_permille) / 1000).max(1)
+    }
+
+    /// The middle rate of strong miners: what one of them trains in a lease is a candidate's size.
+    fn strong_rate(&self) -> u64 {
+        let strong = self.miners.values().filter(|m| m.online && m.rating.class == Class::Strong && m.rate_macs_s > 0);
+        let mut rates: Vec<u64> = strong.map(|m| m.rate_macs_s).collect();
+        rates.sort_unstable();
+        let middle = rates.get(rates.len() / 2).copied();
+        middle.or_else(|| self.miners.values().map(|m| m.rate_macs_s).max()).unwrap_or(1).max(1)
+    }
+}
+
+/// Images that a budget covers of those that are left; a little more than it has is covered as well.
+fn within(left: u64, budget_macs: u64, image_macs: u64) -> u64 {
+    let affordable = budget_macs / image_macs.max(1);
+    if left <= affordable + affordable / 5 {
+        left.max(1)
+    } else {
+        affordable.clamp(SLACK_IMAGES.min(left), left.max(1))
+    }
+}
+
+/// In how many results a lease is handed in: the less reliable its miner, the more, since what was not handed in is lost
+/// with it.
+fn steps(wall_ms: u64, availability_permille: u16) -> u8 {
+    let most = if availability_permille < SHAKY_PERMILLE { MANY_STEPS } else { FEW_STEPS };
+    let steps = (wall_ms / LEAST_STEP_MS).clamp(1, most);
+    u8::try_from(steps).unwrap_or(1).min(STEPS)
+}
+
+/// Training images of an interval.
+fn train_images(search: &Search) -> u32 {
+    match search.interval.data {
+        DataSource::Published { train_images, .. } => train_images,
+        // Filler shards are small: several passes make one rung.
+        DataSource::Filler { .. } => search.interval.workload.shard_images.saturating_mul(8),
+    }
+}
+
+/// What so many images more may bring a confirmed model, in thousandths of a count: its gain over chance grows along
+/// n / (n + half). Every training that brought nothing halves the hope.
+fn gain_thousandths(elite: &Elite, chance: u64, more: u64, half: u64) -> u64 {
+    let (n, more, half) = (u128::from(elite.images.max(1)), u128::from(more), u128::from(half.max(1)));
+    let gain = u128::from(u64::from(elite.count).saturating_sub(chance)) * 1000;
+    // gain x (n + more)(n + half) / (n (n + more + half)) - gain
+    let more = more.min(1 << 40);
+    let brought = gain * more * half / (n * (n + more + half)).max(1);
+    u64::try_from(brought.min(gain * 4)).unwrap_or(u64::MAX) >> elite.stalls.min(32)
 }

@@ -53,8 +53,6 @@ pub struct MinerRecord {
     pub lease: Option<LeaseId>,
     /// Consecutive valid results that were checked.
     pub valid_streak: u32,
-    /// Results under exploitation since its last improvement.
-    pub stalls: u8,
     /// Results taken.
     pub accepted: u32,
     /// Results refused or found false.
@@ -84,7 +82,6 @@ impl MinerRecord {
             rate_macs_s: 0,
             lease: None,
             valid_streak: 0,
-            stalls: 0,
             accepted: 0,
             rejected: 0,
             penalty: 0,

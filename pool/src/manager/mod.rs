@@ -14,10 +14,12 @@ mod commit;
 mod event;
 mod miners;
 mod params;
+mod proposals;
 mod search;
 mod shares;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,13 +29,15 @@ use serde::{Deserialize, Serialize};
 pub use event::{Ask, Effect, Event, Outcome};
 pub use miners::{Calibration, MinerRecord};
 pub use params::PoolParams;
+pub use proposals::Proposals;
 pub use search::{Committed, Memories, Search, TaskMemory, architecture_name};
+pub use units::{Unit, UnitCounts};
 
 use crate::classes;
-use crate::lease::{LeaseBook, LeaseState, Running};
+use crate::lease::{Done, LeaseBook, LeaseState, Running};
 use crate::ledger::Ledger;
 use crate::rng::SeededRng;
-use crate::types::{Elite, EvaluationPlan, Interval, JobId, LeaseId, MinerId, Share};
+use crate::types::{Elite, EvaluationPlan, Interval, JobId, Lease, LeaseId, MinerId, Share};
 
 /// An evaluation under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +57,9 @@ enum JobKind {
         share: Share,
         /// Training multiply-accumulates that it stands for.
         macs: u64,
-        box_index: Option<usize>,
+        /// The unit it belongs to, and how far that is with it.
+        unit: u64,
+        done: Done,
     },
     /// A model of an earlier filler interval, on this one's data.
     Recheck(Box<Elite>),
@@ -75,6 +81,11 @@ pub struct Manager {
     ledger: Ledger,
     next_lease: u64,
     next_job: u64,
+    next_unit: u64,
+    unit_counts: UnitCounts,
+    /// Spread of the leading miners' bests, and whether it last grew (paper: sigma of the high-reward miners).
+    leaders_spread: u64,
+    leaders_drift: bool,
     /// Running mean of the time from asking for an evaluation to its result.
     evaluation_ms: u64,
 }
@@ -96,6 +107,10 @@ impl Manager {
             ledger: Ledger::default(),
             next_lease: 1,
             next_job: 1,
+            next_unit: 1,
+            unit_counts: UnitCounts::default(),
+            leaders_spread: 0,
+            leaders_drift: false,
             evaluation_ms: 300,
         }
     }
@@ -176,6 +191,16 @@ impl Manager {
         &self.leases
     }
 
+    /// What became of the networks that were leased.
+    pub fn unit_counts(&self) -> UnitCounts {
+        self.unit_counts
+    }
+
+    /// The search of the current task.
+    pub fn proposals(&self) -> Option<&Proposals> {
+        self.memories.current()?.proposals.as_deref()
+    }
+
     /// Evaluations under way.
     pub fn pending_evaluations(&self) -> usize {
         self.jobs.len()
@@ -234,7 +259,6 @@ impl Manager {
             deadline_ms,
             open: true,
             explore_until_ms: self.now_ms + phase_ms.saturating_mul(explore_permille) / 1000,
-            boxes: None,
             committed: Vec::new(),
             attempts: 0,
         });
@@ -257,6 +281,7 @@ impl Manager {
 
     /// The phase is over: running leases end without blame.
     fn end_leases(&mut self) {
+        self.end_units();
         for (_, miner) in self.leases.end_all(self.now_ms) {
             if let Some(record) = self.miners.get_mut(&miner) {
                 record.lease = None;
@@ -272,16 +297,14 @@ impl Manager {
             running.state = LeaseState::Ended { at_ms: now_ms };
         }
         let worked = running.shared_macs > 0;
-        if let (false, Some(index)) = (worked, running.box_index)
-            && let Some(boxes) = self.search.as_mut().and_then(|s| s.boxes.as_mut())
-        {
-            boxes.hand_back(index);
-        }
+        self.release_units(id, lost);
+        let Some(running) = self.leases.get(id) else { return };
         let Some(record) = self.miners.get_mut(&running.miner) else { return };
         record.lease = record.lease.filter(|lease| *lease != id);
         record.online &= !lost;
         record.rating.note_lease(worked && !lost);
-        if worked {
+        // A lease of a few small networks took its time with messages, not with training: it says nothing of speed.
+        if is_telling(running.shared_macs, &running.lease) {
             let elapsed_ms = now_ms.saturating_sub(running.issued_ms);
             let next = crate::lease::next_rate(record.rate_macs_s, running.shared_macs, elapsed_ms);
             // Claims alone cannot make leases grow without end.
@@ -295,7 +318,9 @@ impl Manager {
             LeaseState::Ended { at_ms } | LeaseState::Lost { at_ms } => at_ms,
             LeaseState::Running => return,
         };
-        if let Some(record) = self.miners.get_mut(&lease.miner).filter(|_| lease.verified_macs > 0) {
+        if let Some(record) =
+            self.miners.get_mut(&lease.miner).filter(|_| is_telling(lease.verified_macs, &lease.lease))
+        {
             record.rating.note_speed(lease.verified_macs, ended_ms.saturating_sub(lease.issued_ms));
         }
     }
@@ -305,4 +330,9 @@ impl Manager {
         let active = self.miners.iter_mut().filter(|(_, m)| m.online && m.is_calibrated() && !m.is_suspended(now_ms));
         self.border_macs_s = classes::assign(active.map(|(id, m)| (*id, &mut m.rating)), self.params.classes);
     }
+}
+
+/// Whether so much work under a lease tells how fast its miner is.
+fn is_telling(macs: u64, lease: &Lease) -> bool {
+    macs > lease.budget_macs / 4
 }

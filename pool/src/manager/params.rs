@@ -1,6 +1,7 @@
 //! What an operator can set, and what follows from the chain's phases.
 
 use podl_chain_spec::{AccountId, ChainSpec};
+use podl_nas::search::StrategyKind;
 use serde::{Deserialize, Serialize};
 
 use crate::classes::ClassRule;
@@ -18,6 +19,22 @@ pub struct PoolParams {
     pub max_miners: usize,
     /// How the space is cut.
     pub scheme: Scheme,
+    /// What proposes networks in each part.
+    pub strategy: StrategyKind,
+    /// Whether every part's search learns from all results.
+    pub shares: bool,
+    /// Whether the worse parts are given up as evidence comes.
+    pub halve: bool,
+    /// Whether searches begin with networks that are known to learn fast.
+    pub starts: bool,
+    /// Whether confirmed networks are trained further (paper: exploitation).
+    pub exploit: bool,
+    /// Least gain that further training must promise, in thousandths of the images.
+    pub least_gain_permille: u32,
+    /// Most passes over the data for a candidate.
+    pub most_passes: u32,
+    /// Most leases worked on twice, in thousandths of all, rounded up.
+    pub backups_permille: u16,
     /// Length of the training phase.
     pub train_ms: u64,
     /// Length of a lease: 10 % of the phase, since a lease that ends without a share is lost.
@@ -67,7 +84,15 @@ impl PoolParams {
             account,
             fee_basis_points: 200,
             max_miners: usize::try_from(spec.limits.batch_payments).unwrap_or(1000).min(1000),
-            scheme: Scheme::Disjoint,
+            scheme: Scheme::Whole,
+            strategy: StrategyKind::Predictor,
+            shares: true,
+            halve: true,
+            starts: true,
+            exploit: true,
+            least_gain_permille: 10,
+            most_passes: 1,
+            backups_permille: 100,
             train_ms,
             lease_ms: (train_ms / 10).clamp(1200, 60_000),
             min_lease_ms: (train_ms / 25).clamp(500, 10_000),

@@ -1,6 +1,6 @@
 //! The state of the search in one interval, and what is remembered of a task between its rounds.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use podl_chain_spec::Hash32;
 use podl_consensus::codec;
@@ -8,8 +8,8 @@ use podl_consensus::types::{BlobRef, BlockHash, ModelRoot};
 use podl_consensus::workload::Architecture;
 use serde::{Deserialize, Serialize};
 
-use crate::partition::Halving;
-use crate::protocol::TAKEN;
+use super::proposals::Proposals;
+use super::units::Unit;
 use crate::types::{Elite, EvaluationPlan, Interval, MinerId};
 
 /// Most confirmed models kept of a task.
@@ -33,10 +33,12 @@ pub struct TaskMemory {
     pub key: Hash32,
     /// Confirmed models, best first. Filler models stay with the counts of their own interval until re-checked.
     pub elites: Vec<Elite>,
-    /// Who first trained an architecture from scratch.
-    pub trained: BTreeMap<Hash32, MinerId>,
-    /// The last of them, oldest first; miners are told.
-    pub taken: VecDeque<Hash32>,
+    /// Architectures that were leased to be trained from scratch.
+    pub trained: BTreeSet<Hash32>,
+    /// What is worth trying next; made with the first lease.
+    pub proposals: Option<Box<Proposals>>,
+    /// Networks that are to be trained further.
+    pub units: Vec<Unit>,
     /// Artefacts that were submitted.
     pub submitted: BTreeSet<ModelRoot>,
 }
@@ -44,14 +46,25 @@ pub struct TaskMemory {
 impl TaskMemory {
     /// An empty memory.
     pub fn new(key: Hash32) -> Self {
-        Self { key, elites: Vec::new(), trained: BTreeMap::new(), taken: VecDeque::new(), submitted: BTreeSet::new() }
+        Self {
+            key,
+            elites: Vec::new(),
+            trained: BTreeSet::new(),
+            proposals: None,
+            units: Vec::new(),
+            submitted: BTreeSet::new(),
+        }
     }
 
-    /// Takes in a confirmed model. True when it is the best. The best of each miner is kept as long as there is room,
-    /// since that miner can go on from its own checkpoint.
+    /// Takes in a confirmed model. True when it is the best. Of one network the best model is kept; the best of each
+    /// miner as long as there is room, since that miner can go on from its own weights.
     pub fn insert(&mut self, elite: Elite) -> bool {
-        self.elites.retain(|e| e.artefact.root != elite.artefact.root);
         let root = elite.artefact.root;
+        self.elites.retain(|e| e.artefact.root != root);
+        if self.elites.iter().any(|e| e.architecture == elite.architecture && e.rank() < elite.rank()) {
+            return false;
+        }
+        self.elites.retain(|e| e.architecture != elite.architecture);
         self.elites.push(elite);
         self.elites.sort_by_key(Elite::rank);
         let mut seen = BTreeSet::new();
@@ -64,10 +77,11 @@ impl TaskMemory {
         self.elites.first().is_some_and(|e| e.artefact.root == root)
     }
 
-    /// Forgets who trained what: on new data, training an architecture again is new work.
+    /// Forgets what was trained: on new data, training an architecture again is new work.
     pub fn forget_trained(&mut self) {
         self.trained.clear();
-        self.taken.clear();
+        self.proposals = None;
+        self.units.clear();
         self.submitted.clear();
     }
 
@@ -81,18 +95,11 @@ impl TaskMemory {
         self.submitted.len() < MOST_TRAINED && self.submitted.insert(root)
     }
 
-    /// Notes that `miner` has trained an architecture from scratch; false when it, or another, had before.
-    pub fn note_trained(&mut self, architecture: &Architecture, miner: MinerId) -> bool {
-        let name = architecture_name(architecture);
-        let is_new = self.trained.len() < MOST_TRAINED && !self.trained.contains_key(&name);
-        if is_new {
-            self.trained.insert(name, miner);
-            self.taken.push_back(name);
-            if self.taken.len() > TAKEN {
-                self.taken.pop_front();
-            }
+    /// Notes that an architecture is trained from scratch.
+    pub fn note_trained(&mut self, architecture: &Architecture) {
+        if self.trained.len() < MOST_TRAINED {
+            self.trained.insert(architecture_name(architecture));
         }
-        is_new
     }
 }
 
@@ -120,8 +127,6 @@ pub struct Search {
     pub open: bool,
     /// Until when strong miners explore.
     pub explore_until_ms: u64,
-    /// The boxes; made with the first lease, when it is known how many miners explore.
-    pub boxes: Option<Halving>,
     /// Commitments made.
     pub committed: Vec<Committed>,
     /// Attempts used, those of failed commitments not counted.
@@ -176,6 +181,7 @@ impl Memories {
 
     /// Roots of all models worth keeping.
     pub fn roots(&self) -> impl Iterator<Item = ModelRoot> {
-        self.0.iter().flat_map(|m| m.elites.iter().map(|e| e.artefact.root))
+        let units = self.0.iter().flat_map(|m| m.units.iter().flat_map(Unit::models));
+        self.0.iter().flat_map(|m| m.elites.iter().map(|e| e.artefact.root)).chain(units)
     }
 }

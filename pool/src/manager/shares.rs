@@ -1,16 +1,20 @@
 //! Results: what is refused at once, what is checked, and what the check leads to.
 
-use podl_consensus::workload::{Architecture, Setting};
+use podl_consensus::types::BlobRef;
+use podl_nas::search::MOST_REWARD;
 
-use super::search::TaskMemory;
 use super::{Effect, Job, JobKind, Manager, Outcome};
+use crate::lease::{Done, Running};
 use crate::protocol::{Refusal, Reply};
-use crate::types::{Elite, JobId, LeaseKind, MinerId, Share, is_above_chance};
+use crate::types::{Elite, JobId, MinerId, Purpose, Share, is_above_chance};
 
 /// What a share stands for, once it has passed the checks that need no evaluation.
+#[derive(Clone, Copy)]
 struct Admitted {
     macs: u64,
-    box_index: Option<usize>,
+    /// The unit it belongs to, and how far that is with it.
+    unit: u64,
+    done: Done,
 }
 
 impl Manager {
@@ -23,17 +27,18 @@ impl Manager {
                 return self.refused(refusal, retry_ms);
             }
         };
-        let Admitted { macs, box_index } = admitted;
+        let Admitted { macs, unit, done } = admitted;
         if let Some(running) = self.leases.get_mut(share.lease) {
             running.shared_macs = running.shared_macs.saturating_add(macs);
         }
+        self.unit_claimed(unit, done);
         if self.must_check(&miner, &share) {
             let parent = self.search.as_ref().map(|s| s.parent()).unwrap_or_default();
             let artefact = share.artefact;
-            let kind = JobKind::Share { miner, share, macs, box_index };
+            let kind = JobKind::Share { miner, share, macs, unit, done };
             self.ask_evaluation(Job { parent, artefact, asked_ms: 0, kind }, effects);
         } else {
-            self.take_unchecked(&miner, &share, macs, box_index);
+            self.take_unchecked(&miner, &share, admitted);
         }
         self.ack(&miner, self.search.as_ref().is_some_and(|s| s.open))
     }
@@ -56,9 +61,7 @@ impl Manager {
         if share.images == 0 || share.correct > search.plan.public_images {
             return Err((Refusal::Malformed, 5));
         }
-        if !lease_allows(&running.lease.kind, share) {
-            return Err((Refusal::OutsideLease, 5));
-        }
+        let index = assignment_of(running, share).ok_or((Refusal::OutsideLease, 5))?;
         let macs = search.interval.training_macs(&share.architecture).map_err(|_| (Refusal::OutsideLease, 5))?;
         let macs = macs.checked_mul(share.images).ok_or((Refusal::OverBudget, 5))?;
         let total = running.shared_macs.saturating_add(macs);
@@ -71,12 +74,13 @@ impl Manager {
         if u128::from(total) * 1000 > u128::from(calibrated) * 4 * u128::from(elapsed_ms) {
             return Err((Refusal::Implausible, 2));
         }
-        let box_index = running.box_index;
+        let unit = running.units.get(index).copied().unwrap_or(0);
         let memory = self.memories.current_mut().ok_or((Refusal::Late, 0))?;
-        // The artefact is new, and so is the candidate when it was trained from scratch.
-        let is_new = memory.note_submitted(share.artefact.root)
-            && (share.base.is_some() || memory.note_trained(&share.architecture, *miner));
-        if is_new { Ok(Admitted { macs, box_index }) } else { Err((Refusal::NotNovel, 1)) }
+        if !memory.note_submitted(share.artefact.root) {
+            return Err((Refusal::NotNovel, 1));
+        }
+        let done = self.leases.get_mut(share.lease).and_then(|running| running.note_done(index, share));
+        Ok(Admitted { macs, unit, done: done.ok_or((Refusal::NoLease, 0))? })
     }
 
     /// Every claimed improvement is checked; of the rest, one in as many as the miner's run of valid results.
@@ -118,7 +122,7 @@ impl Manager {
                     self.take_elite(Elite { count, public_correct, ..*elite }, effects);
                 }
             }
-            JobKind::Share { miner, share, macs, box_index } => {
+            JobKind::Share { miner, share, macs, unit, done } => {
                 if architecture != share.architecture || public_correct != share.correct {
                     self.lied(&miner);
                     return;
@@ -127,19 +131,18 @@ impl Manager {
                 if !is_current {
                     return;
                 }
-                let seen = self.memories.current().map_or(0, |m| images_of(m, &share));
                 let elite = Elite {
                     miner,
                     artefact: share.artefact,
                     architecture,
-                    images: seen.saturating_add(share.images),
+                    images: done.seen_images,
                     count,
                     public_correct,
                     mac_bits,
+                    stalls: 0,
                 };
-                self.note_box(box_index, count);
-                self.note_stall(&miner, count, share.base.is_some());
                 self.take_elite(elite, effects);
+                self.note_unit(&share, unit, done, count);
             }
         }
     }
@@ -160,26 +163,36 @@ impl Manager {
     }
 
     /// A result below the best of a miner with a good record: believed.
-    fn take_unchecked(&mut self, miner: &MinerId, share: &Share, macs: u64, box_index: Option<usize>) {
+    fn take_unchecked(&mut self, miner: &MinerId, share: &Share, admitted: Admitted) {
+        let Admitted { macs, unit, done } = admitted;
         self.take_valid(miner, share, macs, share.correct);
         let Some(plan) = self.search.as_ref().map(|s| s.plan) else { return };
         let scaled = u64::from(share.correct) * u64::from(plan.rank_images()) / u64::from(plan.public_images.max(1));
-        let count = u32::try_from(scaled).unwrap_or(u32::MAX);
-        self.note_box(box_index, count);
-        self.note_stall(miner, count, share.base.is_some());
+        self.note_unit(share, unit, done, u32::try_from(scaled).unwrap_or(u32::MAX));
     }
 
-    fn note_box(&mut self, box_index: Option<usize>, count: u32) {
-        let boxes = self.search.as_mut().and_then(|s| s.boxes.as_mut());
-        if let (Some(index), Some(boxes)) = (box_index, boxes) {
-            boxes.note(index, count);
-        }
-    }
-
-    fn note_stall(&mut self, miner: &MinerId, count: u32, exploits: bool) {
-        let best = self.memories.current().and_then(|m| m.best_of(miner)).map_or(0, |e| e.count);
-        if let Some(record) = self.miners.get_mut(miner).filter(|_| exploits) {
-            record.stalls = if count > best { 0 } else { record.stalls.saturating_add(1) };
+    /// A valid result of a unit is where others can go on from. When it was the unit's last, the search learns what came
+    /// of it.
+    fn note_unit(&mut self, share: &Share, id: u64, done: Done, count: u32) {
+        let Some(unit) = self.unit_progressed(share.lease, id, done) else { return };
+        let rank_images = self.search.as_ref().map_or(1, |s| s.plan.rank_images());
+        let Some(memory) = self.memories.current_mut() else { return };
+        match unit.purpose {
+            Purpose::Exploit => {
+                let elite = memory.elites.iter_mut().find(|e| Some(e.artefact) == unit.elite);
+                // What a network gained it keeps as another elite; one that is still there was not bettered.
+                if let Some(elite) = elite {
+                    elite.stalls = elite.stalls.saturating_add(1);
+                }
+            }
+            Purpose::Explore | Purpose::Backup => {
+                let Some(proposals) = memory.proposals.as_mut() else { return };
+                let reward = u64::from(count) * u64::from(MOST_REWARD) / u64::from(rank_images.max(1));
+                proposals.report(unit.part, &unit.architecture, u32::try_from(reward).unwrap_or(MOST_REWARD));
+                if let Some(part) = unit.part {
+                    proposals.parts.note(part, count);
+                }
+            }
         }
     }
 
@@ -189,6 +202,11 @@ impl Manager {
         if self.memories.current_mut().is_some_and(|m| m.insert(elite)) {
             effects.push(Effect::Improved { miner, root, count, images });
         }
+        self.watch_leaders();
+    }
+
+    pub(super) fn elite(&self, root: &BlobRef) -> Option<&Elite> {
+        self.elites().iter().find(|e| e.artefact == *root)
     }
 
     /// A false claim: unpaid work is lost, the miner is shut out for a while, and its next results are all checked.
@@ -196,6 +214,7 @@ impl Manager {
         let (now_ms, suspension_ms) = (self.now_ms, self.params.suspension_ms);
         self.take_lease(miner);
         self.ledger.forfeit(miner);
+        self.forget_claims(miner);
         if let Some(record) = self.miners.get_mut(miner) {
             record.valid_streak = 0;
             record.rejected = record.rejected.saturating_add(1);
@@ -205,30 +224,10 @@ impl Manager {
     }
 }
 
-/// Images that the base of a share had seen.
-fn images_of(memory: &TaskMemory, share: &Share) -> u64 {
-    let base = share.base.and_then(|root| memory.elites.iter().find(|e| e.artefact.root == root));
-    base.map_or(0, |e| e.images)
-}
-
-/// Whether the lease names this candidate.
-fn lease_allows(kind: &LeaseKind, share: &Share) -> bool {
-    match kind {
-        LeaseKind::Explore { subspace, .. } => share.base.is_none() && subspace.contains(&share.architecture),
-        LeaseKind::Exploit { base, mutate: false } => {
-            share.base == Some(base.artefact.root) && share.architecture == base.architecture
-        }
-        LeaseKind::Exploit { base, mutate: true } => {
-            share.base.is_none() && differing_settings(&share.architecture, &base.architecture) == 1
-        }
-    }
-}
-
-/// In how many settings two networks differ; any number when their depths do.
-fn differing_settings(one: &Architecture, other: &Architecture) -> usize {
-    if one.layers.len() != other.layers.len() {
-        return usize::MAX;
-    }
-    let layers = one.layers.iter().zip(&other.layers);
-    layers.map(|(a, b)| Setting::ALL.iter().filter(|setting| setting.get(a) != setting.get(b)).count()).sum()
+/// Which network of its lease a result is of. It goes on from where the last one ended, or begins where the lease says.
+fn assignment_of(running: &Running, share: &Share) -> Option<usize> {
+    running.lease.work.iter().zip(&running.done).position(|(work, done)| {
+        let base = done.last.or(work.base).map(|blob| blob.root);
+        work.architecture == share.architecture && share.base == base
+    })
 }

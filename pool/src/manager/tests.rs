@@ -2,13 +2,12 @@
 
 use podl_chain_spec::{AccountId, Amount, ChainSpec, Hash32};
 use podl_consensus::types::BlobRef;
-use podl_consensus::workload::Workload;
+use podl_consensus::workload::{Architecture, Workload};
 
 use super::*;
 use crate::calibration::CalibrationJob;
 use crate::protocol::{Refusal, Reply, VERSION};
-use crate::rng::SeededRng;
-use crate::types::{Class, DataSource, Lease, LeaseKind};
+use crate::types::{Class, DataSource, Lease, Purpose};
 
 const PLAN: EvaluationPlan = EvaluationPlan { public_images: 100, holdout_images: 400 };
 
@@ -79,23 +78,22 @@ impl Pool {
         self.tell(Event::CalibrationChecked { miner: id(miner), job, correct: true });
     }
 
+    /// A lease, of which only the first network is looked at: the others are forgotten.
     fn lease(&mut self, miner: u8) -> Lease {
-        match self.ask(miner, Ask::Lease) {
+        let lease = match self.ask(miner, Ask::Lease) {
             Reply::Lease { lease, .. } => *lease,
             other => panic!("no lease: {other:?}"),
-        }
+        };
+        let others = |network: &Architecture| lease.work.iter().skip(1).any(|work| work.architecture == *network);
+        self.manager.memories.current_mut().unwrap().units.retain(|unit| !others(&unit.architecture));
+        lease
     }
 
     /// A share that the lease allows, for all of its budget.
     fn share(&mut self, lease: &Lease, correct: u32) -> Share {
         self.models += 1;
-        let (architecture, base) = match &lease.kind {
-            LeaseKind::Explore { subspace, .. } => {
-                let mut rng = SeededRng::new(&self.models.to_le_bytes(), "share");
-                (subspace.draw(&mut rng).unwrap(), None)
-            }
-            LeaseKind::Exploit { base, .. } => (base.architecture.clone(), Some(base.artefact.root)),
-        };
+        let work = &lease.work[0];
+        let (architecture, base) = (work.architecture.clone(), work.base.map(|blob| blob.root));
         let macs = self.manager.search().unwrap().interval.training_macs(&architecture).unwrap();
         let mut root = [0; 32];
         root[..8].copy_from_slice(&self.models.to_le_bytes());
@@ -152,14 +150,18 @@ fn strong_miners_explore_and_weak_ones_exploit_what_is_confirmed() {
     let mut pool = Pool::new(3);
     let weak = (1..=3).find(|m| pool.manager.miners()[&id(*m)].rating.class == Class::Weak).unwrap();
     let strong = (1..=3).find(|m| *m != weak).unwrap();
-    assert!(matches!(pool.lease(weak).kind, LeaseKind::Explore { .. }), "nothing is confirmed yet");
+    assert_eq!(pool.lease(weak).purpose, Purpose::Explore, "nothing is confirmed yet");
+    pool.work(weak, 12, 40);
     let first = pool.work(strong, 40, 150);
-    let LeaseKind::Exploit { base, mutate: false } = pool.lease(weak).kind else { panic!("must exploit") };
-    assert_eq!((base.artefact, base.permille), (first.artefact, 375));
-    let LeaseKind::Explore { elites, .. } = pool.lease(strong).kind else { panic!("must explore") };
-    assert_eq!(elites[0].artefact, first.artefact, "improvements go both ways");
+    let exploit = pool.lease(weak);
+    assert_eq!((exploit.purpose, exploit.work[0].base), (Purpose::Exploit, Some(first.artefact)));
+    let explore = pool.lease(strong);
+    assert_eq!((explore.purpose, explore.work[0].base), (Purpose::Explore, None));
+    assert_ne!(explore.work[0].architecture, first.architecture, "a candidate is trained once");
+    pool.ask(weak, Ask::Leave);
+    pool.work(strong, 41, 155);
     pool.now_ms += 20_000;
-    assert!(matches!(pool.lease(strong).kind, LeaseKind::Exploit { .. }), "exploration has its time");
+    assert_eq!(pool.lease(strong).purpose, Purpose::Exploit, "exploration has its time");
 }
 
 #[test]
@@ -168,7 +170,7 @@ fn leases_follow_time_and_speed() {
     let lease = pool.lease(1);
     assert_eq!((lease.wall_ms, lease.left_permille), (4800, 1000));
     let share = pool.share(&lease, 40);
-    // Done in a quarter of the time: twice the rate next time.
+    // Done in a quarter of the time: up to twice the rate next time.
     pool.now_ms += 1200;
     assert_eq!(pool.submit(1, &share), None);
     pool.evaluate(&share, 40, 150);
@@ -203,15 +205,12 @@ fn every_bad_share_has_its_refusal() {
     assert_eq!(refused(&mut pool, &|s| s.correct = 101), Some(Refusal::Malformed));
     assert_eq!(refused(&mut pool, &|s| s.images *= 2), Some(Refusal::OverBudget));
     assert_eq!(pool.submit(1, &good), None);
-    assert_eq!(pool.submit(1, &good), Some(Refusal::NotNovel), "the same model twice");
+    assert_eq!(pool.submit(1, &good), Some(Refusal::OutsideLease), "the same model twice");
+    let mut copy = other.clone();
+    (copy.artefact, copy.base, copy.images) = (good.artefact, Some(good.artefact.root), 1);
+    assert_eq!(pool.submit(1, &copy), Some(Refusal::NotNovel), "the same model as its own continuation");
     let lease = pool.lease(1);
     pool.now_ms += lease.wall_ms;
-    let mut again = pool.share(&lease, 40);
-    again.architecture = good.architecture.clone();
-    again.images = 1;
-    if matches!(&lease.kind, LeaseKind::Explore { subspace, .. } if subspace.contains(&again.architecture)) {
-        assert_eq!(pool.submit(1, &again), Some(Refusal::NotNovel), "the same candidate twice");
-    }
     let mut outside = pool.share(&lease, 40);
     outside.architecture.layers[0].filters = 5;
     assert_eq!(pool.submit(1, &outside), Some(Refusal::OutsideLease));
@@ -312,20 +311,83 @@ fn a_model_that_must_be_beaten_is_not_committed_again() {
 }
 
 #[test]
-fn three_missed_heartbeats_suspend_but_never_delete() {
+fn three_missed_heartbeats_suspend_but_never_delete_and_a_backup_goes_on() {
     let mut pool = Pool::new(2);
-    let lease = pool.lease(1);
-    let Some(index) = pool.manager.leases().get(lease.id).unwrap().box_index else { panic!("explores") };
+    let strong = (1..=2).find(|m| pool.manager.miners()[&id(*m)].rating.class == Class::Strong).unwrap();
+    let weak = 3 - strong;
+    let lease = pool.lease(weak);
     pool.now_ms += 2000;
-    assert!(matches!(pool.ask(1, Ask::Progress { lease: lease.id, done_macs: 5 }), Reply::Ack { go_on: true, .. }));
+    // A first step is handed in and verified, then the miner falls silent.
+    let mut step = pool.share(&lease, 40);
+    step.images = lease.work[0].images / 4;
+    assert_eq!(pool.submit(weak, &step), None);
+    pool.evaluate(&step, 40, 150);
     pool.now_ms += 6001;
     pool.tell(Event::Tick);
-    assert!(!pool.manager.miners()[&id(1)].online);
-    let boxes = pool.manager.search().unwrap().boxes.as_ref().unwrap();
-    assert_eq!(boxes.boxes()[index].leases, 0, "its box is due again");
-    assert!(matches!(pool.ask(1, Ask::Progress { lease: lease.id, done_macs: 6 }), Reply::Ack { go_on: false, .. }));
-    assert!(pool.manager.miners()[&id(1)].online, "it is back");
-    pool.lease(1);
+    assert!(!pool.manager.miners()[&id(weak)].online);
+    let backup = pool.lease(strong);
+    assert_eq!((backup.purpose, backup.work[0].base), (Purpose::Backup, Some(step.artefact)));
+    assert_eq!(backup.work[0].architecture, lease.work[0].architecture);
+    assert_eq!(pool.manager.unit_counts().taken_over, 1);
+    let progress = Ask::Progress { lease: lease.id, done_macs: 6 };
+    assert!(matches!(pool.ask(weak, progress), Reply::Ack { go_on: false, .. }));
+    assert!(pool.manager.miners()[&id(weak)].online, "it is back");
+    pool.lease(weak);
+}
+
+#[test]
+fn a_backup_of_a_silent_leader_wins_and_both_are_paid_for_what_is_verified() {
+    let mut pool = Pool::new(4);
+    let strong: Vec<u8> = (1..=4).filter(|m| pool.manager.miners()[&id(*m)].rating.class == Class::Strong).collect();
+    let (leader, backup) = (strong[0], strong[1]);
+    let lease = pool.lease(leader);
+    pool.now_ms += 1000;
+    let mut step = pool.share(&lease, 40);
+    step.images = lease.work[0].images / 4;
+    assert_eq!(pool.submit(leader, &step), None);
+    pool.evaluate(&step, 40, 150);
+    pool.lease(backup);
+    // Two heartbeats are missing, the third is not due: the lease is doubtful, not lost.
+    for _ in 0..3 {
+        pool.now_ms += 1500;
+        let known = pool.manager.leases().iter().find(|l| l.miner == id(backup)).unwrap().lease.id;
+        pool.ask(backup, Ask::Progress { lease: known, done_macs: 1 });
+    }
+    let twin = pool.lease(backup);
+    assert_eq!((twin.purpose, twin.work[0].base), (Purpose::Backup, Some(step.artefact)));
+    assert_eq!(pool.manager.unit_counts().backed_up, 1);
+    let work = twin.work[0].clone();
+    let mut done = pool.share(&twin, 45);
+    done.images = work.images;
+    pool.now_ms += 3000;
+    // The leader comes back just before its backup is done: it is told to stop, and keeps what it has verified.
+    assert!(matches!(
+        pool.ask(leader, Ask::Progress { lease: lease.id, done_macs: 9 }),
+        Reply::Ack { go_on: true, .. }
+    ));
+    assert_eq!(pool.submit(backup, &done), None);
+    pool.evaluate(&done, 45, 160);
+    assert!(matches!(
+        pool.ask(leader, Ask::Progress { lease: lease.id, done_macs: 9 }),
+        Reply::Ack { go_on: false, .. }
+    ));
+    assert_eq!(pool.manager.unit_counts().cancelled, 1);
+    assert!(pool.manager.ledger().unpaid(&id(leader)) > 0 && pool.manager.ledger().unpaid(&id(backup)) > 0);
+}
+
+#[test]
+fn claims_of_a_liar_are_no_place_to_go_on_from() {
+    let mut pool = Pool::new(2);
+    let strong = (1..=2).find(|m| pool.manager.miners()[&id(*m)].rating.class == Class::Strong).unwrap();
+    let weak = 3 - strong;
+    let lease = pool.lease(weak);
+    pool.now_ms += 3000;
+    let mut lie = pool.share(&lease, 90);
+    lie.images = lease.work[0].images / 4;
+    assert_eq!(pool.submit(weak, &lie), None);
+    pool.evaluate(&lie, 12, 50);
+    let backup = pool.lease(strong);
+    assert_eq!((backup.purpose, backup.work[0].base), (Purpose::Backup, None), "from scratch again");
 }
 
 #[test]

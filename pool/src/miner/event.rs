@@ -62,8 +62,6 @@ pub enum MinerEvent {
     Prepared {
         /// Which interval.
         parent: BlockHash,
-        /// Networks known to learn fast, the best first; they need not lie in the space.
-        starts: Vec<Architecture>,
     },
     /// They could not be had.
     NotPrepared {

@@ -6,11 +6,10 @@
 mod event;
 mod work;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
-use podl_chain_spec::{AccountId, Hash32};
+use podl_chain_spec::AccountId;
 use podl_consensus::types::BlockHash;
-use podl_consensus::workload::Architecture;
 
 pub use event::{MinerEffect, MinerEvent, TrainOrder, Trained};
 
@@ -59,13 +58,8 @@ pub struct Miner {
     beat_at_ms: u64,
     interval: Option<(Interval, EvaluationPlan)>,
     prepared: Option<BlockHash>,
-    starts: Vec<Architecture>,
     work: Option<Work>,
     next_order: u64,
-    /// Candidates of this interval that were trained from scratch, here or, as the pool said, elsewhere.
-    tried: BTreeSet<Hash32>,
-    /// Own results of this interval from scratch, to climb from.
-    climbed: BTreeMap<Hash32, (u32, Architecture)>,
     standing: Option<Standing>,
     best: Option<Base>,
     last_refusal: Option<Refusal>,
@@ -88,11 +82,8 @@ impl Miner {
             beat_at_ms: 0,
             interval: None,
             prepared: None,
-            starts: Vec::new(),
             work: None,
             next_order: 1,
-            tried: BTreeSet::new(),
-            climbed: BTreeMap::new(),
             standing: None,
             best: None,
             last_refusal: None,
@@ -112,9 +103,8 @@ impl Miner {
                     self.outbox.push_back(Request::Calibrated { seed: job.seed, digest });
                 }
             }
-            MinerEvent::Prepared { parent, starts } => {
+            MinerEvent::Prepared { parent } => {
                 self.prepared = Some(parent);
-                self.starts = starts;
                 self.next_order(&mut effects);
             }
             MinerEvent::NotPrepared { parent } => self.not_prepared(&parent),
@@ -302,9 +292,10 @@ impl Miner {
         }
     }
 
-    /// Queues a result before everything else but a Hello.
+    /// Queues a result before everything else but a Hello and the results before it, from which it may go on.
     fn queue_result(&mut self, request: Request) {
-        let place = usize::from(matches!(self.outbox.front(), Some(Request::Hello { .. })));
+        let before = |r: &Request| matches!(r, Request::Hello { .. } | Request::Submit { .. });
+        let place = self.outbox.iter().take_while(|r| before(r)).count();
         self.outbox.insert(place, request);
         self.outbox.retain(|r| !matches!(r, Request::Progress { .. }));
         while self.outbox.len() > MOST_QUEUED {

@@ -1,22 +1,14 @@
 //! Work on a lease: which network is trained next, for how long, and when the lease is done.
 
-use podl_consensus::types::BlockHash;
-use podl_consensus::workload::Architecture;
+use podl_consensus::types::{BlobRef, BlockHash};
 
 use super::{Miner, MinerEffect, TrainOrder, Trained};
-use crate::climb;
-use crate::manager::architecture_name;
-use crate::partition::Subspace;
 use crate::protocol::Request;
 use crate::rng::SeededRng;
-use crate::types::{EvaluationPlan, Interval, Lease, LeaseKind, Share};
+use crate::types::{EvaluationPlan, Interval, Lease, Share};
 
-/// Candidates drawn until one is feasible and new.
-const TRIES: usize = 200;
 /// Fewest images worth a training run of its own.
 const LEAST_IMAGES: u64 = 128;
-/// Candidates remembered; an interval trains far fewer.
-const MOST_REMEMBERED: usize = 4096;
 
 /// A lease under work.
 #[derive(Clone, Debug)]
@@ -24,6 +16,10 @@ pub(super) struct Work {
     pub lease: Lease,
     received_ms: u64,
     rng: SeededRng,
+    /// Which of its networks is trained, and how far that is.
+    at: usize,
+    done_images: u64,
+    last: Option<BlobRef>,
     /// Work of finished orders.
     spent_macs: u64,
     running: Option<(TrainOrder, u64)>,
@@ -33,7 +29,17 @@ pub(super) struct Work {
 impl Work {
     fn new(lease: Lease, now_ms: u64) -> Self {
         let rng = SeededRng::new(&lease.seed.to_le_bytes(), "lease");
-        Self { lease, received_ms: now_ms, rng, spent_macs: 0, running: None, orders: 0 }
+        Self {
+            lease,
+            received_ms: now_ms,
+            rng,
+            at: 0,
+            done_images: 0,
+            last: None,
+            spent_macs: 0,
+            running: None,
+            orders: 0,
+        }
     }
 
     pub fn is_training(&self) -> bool {
@@ -50,12 +56,57 @@ impl Work {
         self.received_ms.saturating_add(self.lease.due_ms).saturating_add(self.lease.wall_ms)
     }
 
-    fn left_macs(&self) -> u64 {
-        self.lease.budget_macs.saturating_sub(self.spent_macs)
-    }
-
     fn left_ms(&self, now_ms: u64) -> u64 {
         self.received_ms.saturating_add(self.lease.due_ms).saturating_sub(now_ms)
+    }
+
+    /// The next network, if the present one is done.
+    fn move_on(&mut self) {
+        while self.lease.work.get(self.at).is_some_and(|work| self.done_images >= work.images) {
+            self.at += 1;
+            self.done_images = 0;
+            self.last = None;
+        }
+    }
+
+    /// The next training run; none when the lease is worked off, or too little time is left for a run worth its end.
+    fn next_order(&mut self, id: u64, interval: &Interval, now_ms: u64) -> Option<TrainOrder> {
+        self.move_on();
+        let steps = u64::from(self.lease.steps.max(1));
+        let left_ms = self.left_ms(now_ms);
+        if self.orders > 0 && left_ms < self.lease.wall_ms / steps / 2 {
+            return None;
+        }
+        let work = self.lease.work.get(self.at)?.clone();
+        let image_macs = interval.training_macs(&work.architecture).ok()?.max(1);
+        let left_images = work.images.saturating_sub(self.done_images);
+        let step_images = (self.lease.budget_macs / steps / image_macs).max(LEAST_IMAGES);
+        // A rest of less than half a step is no step of its own.
+        let images = if left_images < step_images + step_images / 2 { left_images } else { step_images };
+        let left_permille = self.left_permille(image_macs.saturating_mul(images));
+        Some(TrainOrder {
+            id,
+            parent: interval.parent,
+            architecture: work.architecture,
+            base: self.last.or(work.base),
+            seed: self.rng.next_u64(),
+            images: images.max(1),
+            due_ms: left_ms,
+            image_macs,
+            left_permille,
+        })
+    }
+
+    /// Thousandths of the phase that are left when the next work begins and when it ends: the lease's own, in
+    /// proportion to its budget.
+    fn left_permille(&self, next_macs: u64) -> (u16, u16) {
+        let (from, to) = (self.lease.left_permille, self.lease.left_after_permille);
+        let at = |macs: u64| {
+            let share = u128::from(macs.min(self.lease.budget_macs)) * u128::from(from.saturating_sub(to))
+                / u128::from(self.lease.budget_macs.max(1));
+            from.saturating_sub(u16::try_from(share).unwrap_or(u16::MAX))
+        };
+        (at(self.spent_macs), at(self.spent_macs.saturating_add(next_macs)))
     }
 }
 
@@ -69,21 +120,12 @@ impl Miner {
     ) {
         self.abandon(effects);
         // A pool cannot make a miner train outside the task it names.
-        let inside = match &lease.kind {
-            LeaseKind::Explore { subspace, .. } => subspace.is_part_of(&interval.workload.space),
-            LeaseKind::Exploit { base, .. } => interval.workload.space.contains(&base.architecture),
-        };
-        if !inside || lease.parent != interval.parent {
+        let inside = lease.work.iter().all(|work| interval.workload.space.contains(&work.architecture));
+        if !inside || lease.work.is_empty() || lease.parent != interval.parent {
             self.ask_at_ms = self.now_ms + 5000;
             return;
         }
-        let is_new = self.interval.as_ref().is_none_or(|(known, _)| known.parent != interval.parent);
-        let same_task = self.interval.as_ref().is_some_and(|(known, _)| known.task == interval.task);
-        if !same_task || self.tried.len() > MOST_REMEMBERED {
-            self.tried.clear();
-        }
-        if is_new {
-            self.climbed.clear();
+        if self.interval.as_ref().is_none_or(|(known, _)| known.parent != interval.parent) {
             self.prepared = None;
             self.interval = Some((interval.clone(), plan));
         }
@@ -114,15 +156,15 @@ impl Miner {
     /// Starts the next training run of the lease, or ends the lease.
     pub(super) fn next_order(&mut self, effects: &mut Vec<MinerEffect>) {
         let now_ms = self.now_ms;
-        let Some((interval, _)) = self.interval.clone() else { return };
+        let Some((interval, _)) = &self.interval else { return };
         let Some(mut work) = self.work.take() else { return };
         if work.is_training() || self.prepared != Some(work.lease.parent) {
             self.work = Some(work);
             return;
         }
-        let order = self.choose(&mut work, &interval, now_ms);
-        match order {
+        match work.next_order(self.next_order, interval, now_ms) {
             Some(order) => {
+                self.next_order += 1;
                 work.orders += 1;
                 effects.push(MinerEffect::Train(order.clone()));
                 work.running = Some((order, 0));
@@ -134,120 +176,25 @@ impl Miner {
         }
     }
 
-    fn choose(&mut self, work: &mut Work, interval: &Interval, now_ms: u64) -> Option<TrainOrder> {
-        let left_ms = work.left_ms(now_ms);
-        // A second candidate needs half a rung; the first is trained in any case.
-        if work.orders > 0 && (left_ms < work.lease.wall_ms / 4 || work.left_macs() < work.lease.budget_macs / 3) {
-            return None;
-        }
-        let (architecture, base, rung) = match work.lease.kind.clone() {
-            LeaseKind::Exploit { base, mutate: false } => {
-                if work.orders > 0 {
-                    return None;
-                }
-                (base.architecture, Some(base.artefact), u64::MAX)
-            }
-            LeaseKind::Exploit { base, mutate: true } => {
-                let whole = Subspace::whole(interval.workload.space.clone());
-                (self.vary(&whole, &base.architecture, interval, &mut work.rng)?, None, u64::MAX)
-            }
-            LeaseKind::Explore { subspace, rung_images, elites, taken, turn } => {
-                self.tried.extend(taken);
-                let elites: Vec<Architecture> = elites.into_iter().map(|e| e.architecture).collect();
-                let candidate = self.candidate(&subspace, &elites, interval, work, (rung_images, turn))?;
-                (candidate, None, u64::from(rung_images))
-            }
-        };
-        let image_macs = interval.training_macs(&architecture).ok()?.max(1);
-        let images = (work.left_macs() / image_macs).min(rung);
-        if images < LEAST_IMAGES && work.orders > 0 {
-            return None;
-        }
-        let id = self.next_order;
-        self.next_order += 1;
-        let seed = work.rng.next_u64();
-        let images = images.max(LEAST_IMAGES);
-        let parent = interval.parent;
-        let left_permille = (work.lease.left_permille, work.lease.left_after_permille);
-        let due_ms = left_ms;
-        Some(TrainOrder { id, parent, architecture, base, seed, images, due_ms, image_macs, left_permille })
-    }
-
-    /// The next candidate of a part: known starting points first, then steps from the best known network in it.
-    fn candidate(
-        &self,
-        part: &Subspace,
-        elites: &[Architecture],
-        interval: &Interval,
-        work: &mut Work,
-        (rung_images, turn): (u32, u32),
-    ) -> Option<Architecture> {
-        let affordable = |network: &Architecture| {
-            let macs = interval.training_macs(network).unwrap_or(u64::MAX);
-            macs.saturating_mul(rung_images.into()) <= work.lease.budget_macs.saturating_mul(2)
-        };
-        let usable = |network: &Architecture| {
-            part.contains(network) && !self.tried.contains(&architecture_name(network)) && interval.admits(network)
-        };
-        let known = elites.iter().chain(&self.starts);
-        let mut known: Vec<Architecture> = known.filter_map(|network| part.project(network)).collect();
-        let turns = usize::try_from(turn).unwrap_or(0) % known.len().max(1);
-        known.rotate_left(turns);
-        // With a confirmed network to climb from, one starting point an interval is enough.
-        let fresh = self.climbed.is_empty() || elites.is_empty();
-        if let Some(start) = known.iter().find(|n| fresh && usable(n) && affordable(n)) {
-            return Some(start.clone());
-        }
-        let own = self.climbed.values().filter(|(_, n)| part.contains(n)).max_by_key(|(correct, _)| *correct);
-        let incumbent = own.map(|(_, n)| n.clone()).or_else(|| known.first().cloned());
-        for attempt in 0..TRIES {
-            let next = match &incumbent {
-                // After many refused steps two at once, then anywhere.
-                Some(from) if attempt < TRIES / 2 => climb::step(part, from, &mut work.rng),
-                Some(from) if attempt < TRIES * 3 / 4 => {
-                    climb::step(part, from, &mut work.rng).and_then(|once| climb::step(part, &once, &mut work.rng))
-                }
-                _ => part.draw(&mut work.rng),
-            };
-            if let Some(network) = next.filter(|n| usable(n) && (affordable(n) || attempt > TRIES / 2)) {
-                return Some(network);
-            }
-        }
-        None
-    }
-
-    /// The base with one setting changed.
-    fn vary(
-        &self,
-        whole: &Subspace,
-        base: &Architecture,
-        interval: &Interval,
-        rng: &mut SeededRng,
-    ) -> Option<Architecture> {
-        (0..TRIES)
-            .filter_map(|_| climb::step(whole, base, rng))
-            .find(|network| !self.tried.contains(&architecture_name(network)) && interval.admits(network))
-    }
-
     pub(super) fn finished(&mut self, id: u64, result: Option<Trained>, effects: &mut Vec<MinerEffect>) {
         let Some(work) = &mut self.work else { return };
         let Some((order, _)) = work.running.take_if(|(order, _)| order.id == id) else { return };
-        let from_scratch = order.base.is_none();
-        if from_scratch {
-            self.tried.insert(architecture_name(&order.architecture));
-        }
         let Some(trained) = result.filter(|r| r.images > 0) else {
-            // Diverged or failed: the lease goes on with the next candidate, not at once with the next lease.
-            work.spent_macs = work.spent_macs.saturating_add(work.lease.budget_macs / 2);
+            // Diverged or failed: the lease goes on with its next network, not at once with the next lease.
+            work.done_images = u64::MAX;
             self.ask_at_ms = self.now_ms + 250;
             self.next_order(effects);
             return;
         };
         work.spent_macs = work.spent_macs.saturating_add(order.image_macs.saturating_mul(trained.images));
-        if from_scratch && self.climbed.len() < MOST_REMEMBERED {
-            let name = architecture_name(&order.architecture);
-            self.climbed.insert(name, (trained.correct, order.architecture.clone()));
+        work.done_images = work.done_images.saturating_add(trained.images);
+        // Whole batches may leave a few images of an order.
+        if trained.images.saturating_add(LEAST_IMAGES) >= order.images
+            && work.lease.work.get(work.at).is_some_and(|w| work.done_images.saturating_add(LEAST_IMAGES) >= w.images)
+        {
+            work.done_images = u64::MAX;
         }
+        work.last = Some(trained.artefact);
         let share = Share {
             lease: work.lease.id,
             artefact: trained.artefact,

@@ -94,15 +94,17 @@ pub struct Halving {
     boxes: Vec<BoxRecord>,
     active: Vec<usize>,
     trials_per_box: u32,
+    halves: bool,
 }
 
 impl Halving {
-    /// Starts over all boxes; a stage ends when each active box has `trials_per_box` confirmed results.
-    pub fn new(boxes: Vec<Subspace>, trials_per_box: u32) -> Self {
+    /// Starts over all boxes; a stage ends when each active box has `trials_per_box` confirmed results, unless boxes are
+    /// not to be halved.
+    pub fn new(boxes: Vec<Subspace>, trials_per_box: u32, halves: bool) -> Self {
         let active = (0..boxes.len()).collect();
         let boxes =
             boxes.into_iter().map(|subspace| BoxRecord { subspace, trials: 0, best: None, leases: 0 }).collect();
-        Self { boxes, active, trials_per_box: trials_per_box.max(1) }
+        Self { boxes, active, trials_per_box: trials_per_box.max(1), halves }
     }
 
     /// All boxes, also those that have left.
@@ -116,18 +118,11 @@ impl Halving {
     }
 
     /// The active box with the fewest leases, the earliest of equals, and counts a lease on it.
-    pub fn lease_next(&mut self) -> Option<(usize, Subspace)> {
+    pub fn lease_next(&mut self) -> Option<usize> {
         let index = *self.active.iter().min_by_key(|&&i| (self.boxes.get(i).map_or(u32::MAX, |b| b.leases), i))?;
         let record = self.boxes.get_mut(index)?;
         record.leases = record.leases.saturating_add(1);
-        Some((index, record.subspace.clone()))
-    }
-
-    /// A lease on the box was not worked off, so the box is due again.
-    pub fn hand_back(&mut self, index: usize) {
-        if let Some(record) = self.boxes.get_mut(index) {
-            record.leases = record.leases.saturating_sub(1);
-        }
+        Some(index)
     }
 
     /// Notes a confirmed result and ends the stage when every active box has its trials. True when it did.
@@ -137,7 +132,7 @@ impl Halving {
             record.best = record.best.max(Some(count));
         }
         let due = |&i: &usize| self.boxes.get(i).is_none_or(|b| b.trials >= self.trials_per_box);
-        let ripe = self.active.len() > 1 && self.active.iter().all(due);
+        let ripe = self.halves && self.active.len() > 1 && self.active.iter().all(due);
         if ripe {
             self.halve();
         }

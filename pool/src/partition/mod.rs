@@ -2,12 +2,14 @@
 
 mod algorithm1;
 mod disjoint;
+mod paper_table;
 mod subspace;
 #[cfg(test)]
 mod tests;
 
 pub use algorithm1::algorithm1;
 pub use disjoint::{BoxRecord, Halving, boxes_for, disjoint};
+pub use paper_table::paper_table;
 pub use subspace::{Cut, Subspace, union_cardinality};
 
 use podl_consensus::workload::Space;
@@ -18,18 +20,24 @@ use crate::rng::SeededRng;
 /// How a pool cuts the space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scheme {
+    /// The whole space for all: one search that every result feeds.
+    Whole,
     /// Boxes that cover the space exactly once; halved as evidence comes.
     Disjoint,
-    /// Random subsets, one a miner (paper); never halved.
+    /// Random subsets, one a miner (paper).
     Algorithm1,
+    /// The paper's nine subspaces S1 to S9, as far as they lie in the space.
+    PaperTable,
 }
 
 impl Scheme {
     /// Parts for that many exploring miners.
     pub fn parts(self, space: &Space, miners: usize, rng: &mut SeededRng) -> Vec<Subspace> {
         match self {
+            Self::Whole => vec![Subspace::whole(space.clone())],
             Self::Disjoint => disjoint(space, boxes_for(miners)),
             Self::Algorithm1 => algorithm1(space, miners.max(1), rng),
+            Self::PaperTable => paper_table(space),
         }
     }
 }

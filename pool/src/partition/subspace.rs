@@ -60,24 +60,6 @@ impl Subspace {
             })
     }
 
-    /// Whether this is well formed and lies in `space`: nothing outside its lists, one cut a setting, no more layers.
-    /// A part that a stranger sent is used only after this.
-    pub fn is_part_of(&self, space: &Space) -> bool {
-        let lists = Setting::ALL.iter().all(|setting| {
-            let outer = setting.values(space);
-            let inner = setting.values(&self.space);
-            !inner.is_empty() && inner.windows(2).all(|w| w[0] < w[1]) && inner.iter().all(|v| outer.contains(v))
-        });
-        let sorted = self.cuts.windows(2).all(|w| (w[0].layer, w[0].setting) < (w[1].layer, w[1].setting));
-        let cuts = self.cuts.iter().all(|cut| {
-            let outer = cut.setting.values(&self.space);
-            cut.layer < self.space.conv_layers
-                && cut.values.windows(2).all(|w| w[0] < w[1])
-                && cut.values.iter().all(|v| outer.contains(v))
-        });
-        self.space.conv_layers == space.conv_layers && self.space.dense == space.dense && lists && sorted && cuts
-    }
-
     /// Number of networks in it; `None` above 2^128 - 1 (the full space has more from 6 layers on).
     pub fn cardinality(&self) -> Option<u128> {
         (0..self.space.conv_layers).try_fold(1u128, |all, layer| all.checked_mul(self.layer_settings(layer)))
@@ -132,26 +114,6 @@ impl Subspace {
         }
         both.cuts.sort_by_key(|c| (c.layer, c.setting));
         (!both.is_empty()).then_some(both)
-    }
-
-    /// The network of this part that is nearest to the given one: every setting that is outside goes to the closest
-    /// value inside (the lower of two). `None` when this part is empty.
-    pub fn project(&self, architecture: &Architecture) -> Option<Architecture> {
-        if self.is_empty() {
-            return None;
-        }
-        let template = architecture.layers.last()?.clone();
-        let mut layers = architecture.layers.clone();
-        layers.resize(self.space.conv_layers.into(), template);
-        for (index, layer) in (0..self.space.conv_layers).zip(&mut layers) {
-            for setting in Setting::ALL {
-                let wanted = setting.get(layer);
-                let nearest = self.values(index, setting).into_iter().min_by_key(|v| v.abs_diff(wanted))?;
-                setting.set(layer, nearest);
-            }
-            self.give_bits(index, layer)?;
-        }
-        Some(Architecture { layers })
     }
 
     /// A network of this part, drawn setting by setting. `None` when this part is empty.

@@ -28,7 +28,6 @@ proptest! {
         let parts = disjoint(&space, boxes);
         prop_assert!(parts.len() <= boxes);
         for (i, part) in parts.iter().enumerate() {
-            prop_assert!(part.is_part_of(&space));
             for other in &parts[i + 1..] {
                 prop_assert!(part.intersection(other).is_none());
             }
@@ -48,11 +47,6 @@ proptest! {
         prop_assert!(whole.contains(&network));
         let parts = disjoint(&space, 9);
         prop_assert_eq!(parts.iter().filter(|p| p.contains(&network)).count(), 1);
-        for part in &parts {
-            let near = part.project(&network).unwrap();
-            prop_assert!(part.contains(&near));
-            prop_assert_eq!(near == network, part.contains(&network));
-        }
     }
 
     #[test]
@@ -62,7 +56,7 @@ proptest! {
         let parts = algorithm1(&space, miners, &mut rng);
         prop_assert_eq!(parts.len(), miners);
         for part in &parts {
-            prop_assert!(part.is_part_of(&space) && !part.is_empty());
+            prop_assert!(!part.is_empty());
         }
         prop_assert!(union_cardinality(&parts).unwrap() <= space.cardinality());
     }
@@ -135,36 +129,26 @@ fn algorithm1_covers_little_of_the_settings() {
 }
 
 #[test]
-fn cuts_from_strangers_are_checked() {
-    let space = Space::full(2);
-    let good = Subspace::whole(space.clone()).cut(1, Setting::Filters, &[4, 8]);
-    assert!(good.is_part_of(&space));
-    let mut outside = good.clone();
-    outside.cuts[0].values = vec![4, 5];
-    assert!(!outside.is_part_of(&space));
-    let mut layer = good.clone();
-    layer.cuts[0].layer = 2;
-    assert!(!layer.is_part_of(&space));
-    let mut twice = good.clone();
-    twice.cuts.push(good.cuts[0].clone());
-    assert!(!twice.is_part_of(&space));
-    let mut wider = good;
-    wider.space.filters.push(256);
-    assert!(!wider.is_part_of(&space));
+fn the_papers_table_lies_in_the_space_as_far_as_it_can() {
+    let space = Space::full(1);
+    let parts = paper_table(&space);
+    assert_eq!(parts.len(), 9);
+    assert!(parts.iter().all(|part| part.intersection(&Subspace::whole(space.clone())).as_ref() == Some(part)));
+    // What of the settings of a layer the nine cover together, exactly.
+    let covered = union_cardinality(&parts).unwrap();
+    assert!(covered < space.cardinality() / 4, "{covered} of {}", space.cardinality());
 }
 
 #[test]
-fn halving_keeps_the_best_boxes_and_releases_unfinished_ones() {
+fn halving_keeps_the_best_boxes() {
     let parts = disjoint(&Space::full(2), 9);
-    let mut halving = Halving::new(parts, 1);
+    let mut halving = Halving::new(parts, 1, true);
     let mut leased = Vec::new();
     for _ in 0..9 {
-        leased.push(halving.lease_next().unwrap().0);
+        leased.push(halving.lease_next().unwrap());
     }
     leased.sort_unstable();
     assert_eq!(leased, (0..9).collect::<Vec<_>>(), "every box once before any twice");
-    halving.hand_back(4);
-    assert_eq!(halving.lease_next().unwrap().0, 4);
     for (i, count) in [10, 80, 30, 20, 70, 15, 60, 12].into_iter().enumerate() {
         assert!(!halving.note(i, count));
     }

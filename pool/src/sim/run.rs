@@ -134,7 +134,9 @@ impl Simulation {
     pub(super) fn step(&mut self) -> bool {
         let next = if self.done { None } else { self.agenda.next() };
         let Some(happening) = next else { return false };
-        self.trace.update(format!("{} {happening:?}\n", self.agenda.now_ms()).as_bytes());
+        if self.spec.traced {
+            self.trace.update(format!("{} {happening:?}\n", self.agenda.now_ms()).as_bytes());
+        }
         self.happen(happening);
         true
     }
@@ -262,7 +264,9 @@ impl Simulation {
 
     fn manager_effects(&mut self, effects: Vec<Effect>) {
         for effect in effects {
-            self.trace.update(format!("{effect:?}\n").as_bytes());
+            if self.spec.traced {
+                self.trace.update(format!("{effect:?}\n").as_bytes());
+            }
             self.manager_effect(effect);
         }
         if let Some(at_ms) = self.manager.next_wake_ms()
@@ -401,7 +405,8 @@ impl Simulation {
         };
         let id = self.miners[miner].id;
         let effects = self.manager.handle(self.agenda.now_ms(), Event::Asked { miner: id, ask });
-        let taken = effects.iter().any(|e| matches!(e, Effect::Reply { reply, .. } if matches!(**reply, Reply::Ack { .. })));
+        let taken =
+            effects.iter().any(|e| matches!(e, Effect::Reply { reply, .. } if matches!(**reply, Reply::Ack { .. })));
         if let Some(share) = submitted.filter(|_| taken)
             && let Some(macs) = self.manager.search().and_then(|s| s.interval.training_macs(&share.architecture).ok())
         {
@@ -454,7 +459,7 @@ impl Simulation {
                 self.agenda.later(u64::try_from(ms).unwrap_or(u64::MAX >> 1), Happening::Miner(miner, life, event));
             }
             MinerEffect::Prepare { interval, .. } => {
-                let event = MinerEvent::Prepared { parent: interval.parent, starts: self.spec.starts.clone() };
+                let event = MinerEvent::Prepared { parent: interval.parent };
                 self.agenda.later(PREPARE_MS, Happening::Miner(miner, life, event));
             }
             MinerEffect::Train(order) => {

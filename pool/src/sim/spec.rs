@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use podl_chain_spec::{AccountId, Amount, Hash32};
 use podl_consensus::types::{BatchPayment, ModelRoot};
-use podl_consensus::workload::{Architecture, Workload};
+use podl_consensus::workload::Workload;
 
 use super::landscape::Landscape;
 use super::lives::Stay;
@@ -74,8 +74,6 @@ pub struct SimSpec {
     pub workload: Workload,
     /// What networks reach.
     pub landscape: Arc<dyn Landscape>,
-    /// Networks that miners know to learn fast.
-    pub starts: Vec<Architecture>,
     /// Training images of the task.
     pub train_images: u32,
     /// Images after which a network is fully trained.
@@ -84,13 +82,14 @@ pub struct SimSpec {
     pub plan: EvaluationPlan,
     /// How many intervals.
     pub intervals: u32,
-    /// Ends the simulation as soon as the pool has a confirmed model of a network whose full training reaches this,
-    /// and that has been trained for at least that long as `target_images` says.
+    /// Ends the simulation as soon as the pool is handed a model that truly reaches this.
     pub target: Option<Target>,
     /// What a block pays.
     pub reward: Amount,
     /// Who wins blocks.
     pub wins: Wins,
+    /// Whether everything that happens goes into the trace, which takes longer than the rest.
+    pub traced: bool,
     /// Kills the manager without warning every so often; it comes back from its journal.
     pub manager_dies_every_ms: Option<u64>,
 }

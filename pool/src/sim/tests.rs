@@ -20,6 +20,14 @@ fn params() -> PoolParams {
         fee_basis_points: 200,
         max_miners: 100,
         scheme: Scheme::Disjoint,
+        strategy: podl_nas::search::StrategyKind::HillClimb,
+        shares: true,
+        halve: true,
+        starts: false,
+        exploit: true,
+        least_gain_permille: 10,
+        most_passes: 1,
+        backups_permille: 100,
         train_ms: 48_000,
         lease_ms: 4800,
         min_lease_ms: 1900,
@@ -61,7 +69,6 @@ fn spec(seed: u64, miners: Vec<MinerSpec>, intervals: u32) -> SimSpec {
         miners,
         workload: workload(),
         landscape: Arc::new(MadeUp),
-        starts: Vec::new(),
         train_images: 9000,
         full_images: 270_000,
         plan: EvaluationPlan::for_validation(1000),
@@ -69,6 +76,7 @@ fn spec(seed: u64, miners: Vec<MinerSpec>, intervals: u32) -> SimSpec {
         target: None,
         reward: Amount(10_000_003),
         wins: Wins::Always,
+        traced: true,
         manager_dies_every_ms: None,
     }
 }
@@ -81,8 +89,7 @@ fn nine() -> Vec<MinerSpec> {
     }
     miners[1].stays = vec![Stay { from_ms: 0, dies_ms: Some(4000) }];
     miners[7].cheat = Cheat::InflatesCounts(60);
-    miners[3].stays =
-        vec![Stay { from_ms: 6000, dies_ms: Some(21_000) }, Stay { from_ms: 36_000, dies_ms: None }];
+    miners[3].stays = vec![Stay { from_ms: 6000, dies_ms: Some(21_000) }, Stay { from_ms: 36_000, dies_ms: None }];
     miners
 }
 
@@ -122,22 +129,10 @@ fn nine_miners_with_churn_and_a_liar_find_commit_and_are_paid() {
 fn work_of_a_dead_miner_goes_to_another() {
     let mut miners = vec![MinerSpec::honest(FAST); 3];
     miners[1].stays = vec![Stay { from_ms: 0, dies_ms: Some(3500) }];
-    let mut simulation = Simulation::new(spec(7, miners, 1));
-    let mut dead_box = None;
-    let mut again = false;
-    while simulation.step() {
-        let at_ms = simulation.agenda.now_ms();
-        let dead = simulation.miners[1].id;
-        for lease in simulation.manager.leases().iter() {
-            if lease.miner == dead && lease.box_index.is_some() && lease.shared_macs == 0 {
-                dead_box = dead_box.or(lease.box_index);
-            } else if at_ms > 9500 && lease.miner != dead && lease.box_index == dead_box {
-                again = true;
-            }
-        }
-    }
-    assert!(dead_box.is_some(), "the miner died in a lease");
-    assert!(again, "its box was searched by another");
+    let (report, manager) = Simulation::new(spec(7, miners, 1)).run();
+    let counts = manager.unit_counts();
+    assert!(counts.taken_over + counts.backed_up > 0, "{counts:?}");
+    assert_eq!(counts.dropped, 0, "{counts:?} {report:?}");
 }
 
 #[test]

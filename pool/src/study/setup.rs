@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use podl_chain_spec::{AccountId, Amount};
 use podl_consensus::workload::{Bounds, InputShape, Space, Workload, WorkloadVersions};
+use podl_nas::search::StrategyKind;
 
 use crate::classes::ClassRule;
 use crate::lease::HeartbeatRule;
@@ -13,15 +14,17 @@ use crate::sim::{Landscape, MinerSpec, SimSpec, Wins};
 use crate::types::EvaluationPlan;
 
 /// Training multiply-accumulates a second of a strong miner.
-pub const STRONG: u64 = 40_000_000_000;
+pub const STRONG: u64 = 120_000_000_000;
 /// Of a weak one (paper: a tenth).
 pub const WEAK: u64 = STRONG / 10;
-/// A lease of the studied pool: about one full training of a middling network by a strong miner.
+/// A lease of the studied pool: a strong miner trains some two middling networks in it in full.
 pub const LEASE_MS: u64 = 60_000;
 /// A training phase: ten leases.
 pub const PHASE_MS: u64 = 10 * LEASE_MS;
-/// Images of a full training (30 passes over 10,000).
-pub const FULL_IMAGES: u32 = 300_000;
+/// Training images of the studied task.
+pub const TRAIN_IMAGES: u32 = 10_000;
+/// Passes over them of a full training, which is what a candidate gets.
+pub const PASSES: u32 = 30;
 
 /// A pool as a chain with phases of ten minutes would have it.
 pub fn params() -> PoolParams {
@@ -29,7 +32,15 @@ pub fn params() -> PoolParams {
         account: AccountId([255; 32]),
         fee_basis_points: 200,
         max_miners: 2000,
-        scheme: Scheme::Disjoint,
+        scheme: Scheme::Whole,
+        strategy: StrategyKind::Predictor,
+        shares: true,
+        halve: true,
+        starts: false,
+        exploit: true,
+        least_gain_permille: 10,
+        most_passes: PASSES,
+        backups_permille: 100,
         train_ms: PHASE_MS,
         lease_ms: LEASE_MS,
         min_lease_ms: 10_000,
@@ -73,14 +84,14 @@ pub fn spec(landscape: &Arc<dyn Landscape>, miners: Vec<MinerSpec>, intervals: u
         miners,
         workload: workload(),
         landscape: landscape.clone(),
-        starts: Vec::new(),
-        train_images: FULL_IMAGES,
-        full_images: FULL_IMAGES.into(),
+        train_images: TRAIN_IMAGES,
+        full_images: u64::from(TRAIN_IMAGES) * u64::from(PASSES),
         plan: EvaluationPlan::for_validation(5000),
         intervals,
         target: None,
         reward: Amount(10_000_000_000),
         wins: Wins::Always,
+        traced: false,
         manager_dies_every_ms: None,
     }
 }

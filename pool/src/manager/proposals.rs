@@ -1,0 +1,102 @@
+//! Which networks are worth trying next: the search strategy of the node's own `nas search`, fed by the results of all
+//! miners. It is state of the manager, journaled like the rest, so that no miner's death costs what the search learned.
+
+use podl_consensus::workload::{Architecture, Setting};
+use podl_nas::search::{AnyStrategy, BoxError, LayerBox, SearchBox, Strategy, StrategyKind, starting_points};
+use serde::{Deserialize, Serialize};
+
+use crate::partition::{Halving, Subspace};
+
+/// Proposals looked at for one candidate; most are infeasible in tight bounds.
+const TRIES: u32 = 400;
+
+/// Whether a proposed network can be leased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// It can.
+    Usable,
+    /// It was trained, or is being trained: the strategy has or will have its reward.
+    Known,
+    /// The task does not admit it, or nobody could train it in time.
+    Infeasible,
+}
+
+/// The search of one task: a strategy for each part of the space.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposals {
+    /// The parts and what came of each.
+    pub parts: Halving,
+    /// Training images for each candidate, the same for all, so that they compare.
+    pub rung_images: u64,
+    strategies: Vec<AnyStrategy>,
+    shares: bool,
+}
+
+impl Proposals {
+    /// Strategies over `parts`. `shares` tells every one of them of all results, not only of its own part's.
+    ///
+    /// # Errors
+    /// [`BoxError`] for a part without networks.
+    pub fn new(
+        kind: StrategyKind,
+        parts: Halving,
+        rung_images: u64,
+        seed: [u8; 32],
+        known: &[Architecture],
+        shares: bool,
+    ) -> Result<Self, BoxError> {
+        let strategies = (0u64..)
+            .zip(parts.boxes())
+            .map(|(index, part)| {
+                let own = search_box(&part.subspace)?;
+                let starts =
+                    known.iter().filter(|network| shares || part.subspace.contains(network)).cloned().collect();
+                let mut hasher = blake3::Hasher::new_keyed(&seed);
+                hasher.update(&index.to_le_bytes());
+                Ok(AnyStrategy::new(kind, own, *hasher.finalize().as_bytes(), starts))
+            })
+            .collect::<Result<Vec<_>, BoxError>>()?;
+        Ok(Self { parts, rung_images, strategies, shares })
+    }
+
+    /// A network to try in a part of the space, as `fit` sees it after so many tries. `None` when the part seems to be
+    /// used up.
+    pub(super) fn propose(&mut self, part: usize, fit: impl Fn(&Architecture, u32) -> Fit) -> Option<Architecture> {
+        for tries in 0..TRIES {
+            let strategy = self.strategies.get_mut(part)?;
+            let network = strategy.propose();
+            match fit(&network, tries) {
+                Fit::Usable => {
+                    self.tell(Some(part), |strategy| strategy.pending(&network));
+                    return Some(network);
+                }
+                Fit::Known => {}
+                Fit::Infeasible => strategy.reject(&network),
+            }
+        }
+        None
+    }
+
+    /// What a network reached, in millionths of the images.
+    pub(super) fn report(&mut self, part: Option<usize>, network: &Architecture, reward: u32) {
+        self.tell(part, |strategy| strategy.report(network, reward));
+    }
+
+    /// Tells the strategy of a part, or all of them where they share.
+    fn tell(&mut self, part: Option<usize>, what: impl Fn(&mut AnyStrategy)) {
+        let shares = self.shares;
+        let strategies = self.strategies.iter_mut().enumerate();
+        strategies.filter(|(index, _)| shares || part == Some(*index)).for_each(|(_, strategy)| what(strategy));
+    }
+}
+
+/// Networks known to learn fast that lie in, or near, a space.
+pub(super) fn known_networks(whole: &Subspace) -> Vec<Architecture> {
+    let points = search_box(whole).map(|own| starting_points(&own)).unwrap_or_default();
+    points.into_iter().map(|point| point.architecture).collect()
+}
+
+fn search_box(part: &Subspace) -> Result<SearchBox, BoxError> {
+    let layers = (0..part.space.conv_layers).map(|layer| LayerBox(Setting::ALL.map(|s| part.values(layer, s))));
+    SearchBox::new(layers.collect())
+}

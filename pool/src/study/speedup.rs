@@ -1,0 +1,132 @@
+//! How much sooner a pool finds a network that is good enough.
+
+use std::sync::Arc;
+
+use podl_nas::search::StrategyKind;
+
+use super::baselines::{Team, race};
+use super::measure::{Goal, Measure, for_each_seed};
+use super::setup::{self, PHASE_MS, STRONG, miners};
+use super::statistics::{bootstrap, mean};
+use crate::partition::{Subspace, algorithm1, boxes_for, disjoint};
+use crate::rng::SeededRng;
+use crate::sim::{Landscape, MinerSpec, Simulation, Target};
+
+/// Random feasible networks that tell what share of single evaluations reaches a target.
+const SAMPLE: usize = 4000;
+/// Phases after which a search that has not found it counts as having taken that long.
+const LIMIT_PHASES: u32 = 60;
+/// The paper's controller needs far more evaluations; it is given up earlier, which only flatters it.
+const REINFORCE_LIMIT_MS: u64 = PHASE_MS * 20;
+
+/// Speed-up of nine equal miners and of five strong and four weak ones over one strong miner, for targets that a given
+/// share of single evaluations reaches.
+pub fn speedup(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
+    let sample = sample(landscape);
+    let mut measures = Vec::new();
+    for percent in [5.0, 2.0, 1.0, 0.1] {
+        let target_ppm = quantile(&sample, percent / 100.0);
+        let goals = if (1.0..=2.0).contains(&percent) { (6.5, 4.3) } else { (0.0, 0.0) };
+        let times = for_each_seed(seeds, |seed| {
+            let one = time_to(landscape, miners(1, 0), target_ppm, seed);
+            let nine = time_to(landscape, miners(9, 0), target_ppm, seed);
+            let mixed = time_to(landscape, miners(5, 4), target_ppm, seed);
+            (one, nine, mixed)
+        });
+        let named = |who: &str| {
+            format!(
+                "{who} over one: speed-up to an accuracy of .{:03} ({percent} % of single evaluations reach it)",
+                target_ppm / 1000
+            )
+        };
+        let ratio = |of: fn(&(f64, f64, f64)) -> f64| bootstrap(&times, |t| mean(t, |t| t.0) / mean(t, of).max(1.0));
+        let goal = |at: f64| if at > 0.0 { Goal::AtLeast(at) } else { Goal::None };
+        measures.push(Measure::new("speedup", named("nine equal"), ratio(|t| t.1), goal(goals.0), seeds));
+        measures.push(Measure::new("speedup", named("5 strong + 4 at a tenth"), ratio(|t| t.2), goal(goals.1), seeds));
+    }
+    measures
+}
+
+/// The same target by other schemes on nine equal miners: how many times sooner the pool is.
+pub fn baselines(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
+    let target_ppm = quantile(&sample(landscape), 0.01);
+    let pool = for_each_seed(seeds, |seed| time_to(landscape, miners(9, 0), target_ppm, seed));
+    let schemes: [(&str, fn(u64) -> Vec<Team>, u64); 4] = [
+        ("nine uncoordinated miners", uncoordinated, u64::from(LIMIT_PHASES) * PHASE_MS),
+        ("a naive equal split of the space", equal_split, u64::from(LIMIT_PHASES) * PHASE_MS),
+        ("central asynchronous search, without messages and checks", central, u64::from(LIMIT_PHASES) * PHASE_MS),
+        ("the paper's Algorithm 1 with its controller", paper, REINFORCE_LIMIT_MS),
+    ];
+    let spec = setup::spec(landscape, miners(9, 0), 1, 0);
+    let all = schemes.into_iter().map(|(name, teams, limit_ms)| {
+        let others = for_each_seed(seeds, |seed| race(teams(seed), &spec, target_ppm, limit_ms) as f64);
+        let pairs: Vec<(f64, f64)> = pool.iter().copied().zip(others).collect();
+        let ratio = bootstrap(&pairs, |p| mean(p, |p| p.1) / mean(p, |p| p.0).max(1.0));
+        Measure::new(
+            "baselines",
+            format!("pool of nine over {name}: time to .{:03}", target_ppm / 1000),
+            ratio,
+            Goal::None,
+            seeds,
+        )
+    });
+    all.collect()
+}
+
+fn time_to(landscape: &Arc<dyn Landscape>, miners: Vec<MinerSpec>, target_ppm: u32, seed: u64) -> f64 {
+    let mut spec = setup::spec(landscape, miners, LIMIT_PHASES, seed);
+    spec.target = Some(Target { accuracy_ppm: target_ppm });
+    let (report, _) = Simulation::new(spec).run();
+    report.reached_ms.unwrap_or(report.phases_ms) as f64
+}
+
+/// Accuracies of random feasible networks, ascending.
+fn sample(landscape: &Arc<dyn Landscape>) -> Vec<u32> {
+    let work = setup::workload();
+    let whole = Subspace::whole(work.space.clone());
+    let mut rng = SeededRng::new(b"sample", "study");
+    let mut found = Vec::with_capacity(SAMPLE);
+    while found.len() < SAMPLE {
+        let Some(network) = whole.draw(&mut rng) else { break };
+        let cost = podl_nas::cost::evaluate(podl_nas::cost::CostModel::Corrected, &network, work.input, work.bounds);
+        if matches!(cost, Ok(Some(_))) {
+            found.push(landscape.accuracy_ppm(&network));
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+/// The accuracy that this share of a sample reaches.
+fn quantile(sample: &[u32], share: f64) -> u32 {
+    let from_end = (sample.len() as f64 * share).round().max(1.0) as usize;
+    sample.len().checked_sub(from_end).and_then(|at| sample.get(at)).copied().unwrap_or(0)
+}
+
+fn team(kind: StrategyKind, part: &Subspace, seed: u64, number: u64, workers: Vec<u64>) -> Option<Team> {
+    let bytes = SeededRng::new(&[seed.to_le_bytes(), number.to_le_bytes()].concat(), "team").next_bytes();
+    Team::new(kind, part, bytes, workers).ok()
+}
+
+fn whole() -> Subspace {
+    Subspace::whole(setup::workload().space)
+}
+
+fn uncoordinated(seed: u64) -> Vec<Team> {
+    (0..9).filter_map(|n| team(StrategyKind::Predictor, &whole(), seed, n, vec![STRONG])).collect()
+}
+
+fn equal_split(seed: u64) -> Vec<Team> {
+    let parts = disjoint(&setup::workload().space, boxes_for(9));
+    (0..).zip(&parts).filter_map(|(n, part)| team(StrategyKind::Predictor, part, seed, n, vec![STRONG])).collect()
+}
+
+fn central(seed: u64) -> Vec<Team> {
+    team(StrategyKind::Predictor, &whole(), seed, 0, vec![STRONG; 9]).into_iter().collect()
+}
+
+fn paper(seed: u64) -> Vec<Team> {
+    let mut rng = SeededRng::new(&seed.to_le_bytes(), "algorithm 1");
+    let parts = algorithm1(&setup::workload().space, 9, &mut rng);
+    (0..).zip(&parts).filter_map(|(n, part)| team(StrategyKind::Reinforce, part, seed, n, vec![STRONG])).collect()
+}
