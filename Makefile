@@ -3,11 +3,14 @@
 CARGO      ?= cargo
 BLOCKS     ?= 0
 DATASET    ?= builtin
+SCENARIO   ?= all
+SEEDS      ?= 30
+RECORDS    ?=
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PODL       := $(TARGET_DIR)/release/podl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build testnet test test-export memcheck bench-training fmt lint direction deny unit doctest doc network clean
+.PHONY: help setup build testnet test test-export memcheck bench-training study fmt lint direction deny unit doctest doc network clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +52,9 @@ memcheck: setup ## the tests of the vector code under valgrind
 
 bench-training: setup ## training and scoring beside PyTorch, in turn; CIFAR10=DIR, PEER=pytorch_child.py
 	@CARGO="$(CARGO)" bash scripts/bench-training.sh
+
+study: build ## measurements of the pool; SEEDS=n, SCENARIO=name, RECORDS=file or made-up
+	$(PODL) pool study --scenario $(SCENARIO) --seeds $(SEEDS) $(if $(RECORDS),--records $(RECORDS))
 
 doctest: setup
 	$(CARGO) test --release --locked --workspace --doc

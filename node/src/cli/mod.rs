@@ -12,6 +12,7 @@ mod nas;
 mod node;
 mod output;
 mod pool;
+mod pool_study;
 mod progress;
 mod remote;
 mod replay;

@@ -5,6 +5,7 @@ use podl_rpc::NodeApiClient;
 use podl_rpc::types::{PayoutView, PoolStatus};
 
 use super::output::{Out, grouped};
+use super::pool_study::{self, StudyArgs};
 use super::remote::{Explain, RemoteArgs, block_on};
 
 #[derive(Debug, Subcommand)]
@@ -15,6 +16,9 @@ pub(super) enum PoolCommand {
     /// Show what a pool paid, newest first.
     #[command(after_help = "Example: podl pool payouts --limit 5 --json")]
     Payouts(PayoutsArgs),
+    /// Measure the pool: its own machines on virtual time over recorded trainings, beside goals and other schemes.
+    #[command(after_help = "Example: podl pool study --scenario speedup --seeds 30 --records episodes.csv --json")]
+    Study(StudyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -39,6 +43,7 @@ pub(super) fn run(command: PoolCommand, out: &Out) -> anyhow::Result<()> {
             let status = block_on(async { Ok(client.public().pool_status().await.explain(&client)?) })?;
             out.record(&status, || status_text(&status))
         }
+        PoolCommand::Study(args) => pool_study::run(&args, out),
         PoolCommand::Payouts(args) => {
             let client = args.remote.connect()?;
             let payouts = block_on(async { Ok(client.public().pool_payouts(args.limit).await.explain(&client)?) })?;

@@ -275,11 +275,11 @@ impl Manager {
     pub(super) fn end_units(&mut self) {
         let Some(memory) = self.memories.current_mut() else { return };
         for unit in &mut memory.units {
-            // A lease that the phase cut short is nobody's failure, one that nobody took over is.
-            if unit.purpose == Purpose::Exploit {
-                let counts = &mut self.unit_counts;
-                *(if unit.holders.is_empty() { &mut counts.dropped } else { &mut counts.done }) += 1;
-            }
+            // What the phase cut short is nobody's failure; what was left and nobody took over in time is.
+            let is_orphan = unit.holders.is_empty() && self.miners.get(&unit.owner).is_none_or(|m| !m.online);
+            let counts = &mut self.unit_counts;
+            counts.dropped += u64::from(is_orphan);
+            counts.done += u64::from(!is_orphan && unit.purpose == Purpose::Exploit);
             unit.holders.clear();
         }
         memory.units.retain(|u| u.purpose != Purpose::Exploit);

@@ -67,6 +67,8 @@ pub struct Simulation {
     luck: SeededRng,
     /// When the phase under way began.
     phase_ms: Option<u64>,
+    /// When everybody leaves; known from the beginning of the last phase on.
+    ends_ms: Option<u64>,
     done: bool,
     pub(super) trace: blake3::Hasher,
     pub(super) report: SimReport,
@@ -95,6 +97,7 @@ impl Simulation {
             models: BTreeMap::new(),
             luck: SeededRng::new(&seed, "luck of blocks"),
             phase_ms: None,
+            ends_ms: None,
             done: false,
             trace: blake3::Hasher::new(),
             report,
@@ -183,6 +186,9 @@ impl Simulation {
 
     fn join(&mut self, miner: usize) {
         let now_ms = self.agenda.now_ms();
+        if self.ends_ms.is_some_and(|at| at <= now_ms) {
+            return;
+        }
         let in_phase = self.phase_ms.is_some();
         let sim = &mut self.miners[miner];
         sim.life += 1;
@@ -227,6 +233,7 @@ impl Simulation {
 
     /// Miners leave, so that the simulation ends; later stays do not happen.
     fn plan_end(&mut self, train_ms: u64) {
+        self.ends_ms = Some(self.agenda.now_ms() + train_ms + CLOSING_MS);
         for miner in 0..self.miners.len() {
             let lives = u32::try_from(self.miners[miner].spec.stays.len()).unwrap_or(u32::MAX);
             for life in self.miners[miner].life..=lives {
@@ -379,7 +386,7 @@ impl Simulation {
         self.manager_wake_ms = None;
         self.manager_effects(effects);
         if let Some(every_ms) = self.spec.manager_dies_every_ms
-            && self.miners.iter().any(|m| m.machine.is_some())
+            && self.ends_ms.is_none_or(|at| at > self.agenda.now_ms())
         {
             self.agenda.later(every_ms, Happening::ManagerDies);
         }

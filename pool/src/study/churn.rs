@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use podl_nas::search::StrategyKind;
+
 use super::measure::{Goal, Measure, for_each_seed};
 use super::setup::{self, LEASE_MS, PHASE_MS, miners};
 use super::statistics::{bootstrap, mean};
@@ -54,7 +56,9 @@ fn run(landscape: &Arc<dyn Landscape>, churn: Churn, seed: u64) -> Seen {
     for (miner, stays) in all.iter_mut().zip(stays) {
         miner.stays = stays;
     }
-    let (report, manager) = Simulation::new(setup::spec(landscape, all, PHASES, seed)).run();
+    let mut spec = setup::spec(landscape, all, PHASES, seed);
+    spec.params.strategy = StrategyKind::HillClimb;
+    let (report, manager) = Simulation::new(spec).run();
     let counts = manager.unit_counts();
     let completed = counts.done as f64 / (counts.done + counts.dropped).max(1) as f64;
     Seen { completed, wasted: wasted(&report), used: used(&report) }

@@ -1,17 +1,17 @@
 //! Measurements of the pool: the real machines on virtual time over recorded trainings, many seeds, with intervals.
 
 mod baselines;
+mod cheats;
 mod churn;
 mod measure;
+mod pay;
+mod robust;
+mod scenario;
 mod setup;
 mod speedup;
 mod statistics;
 mod strategy;
 
-pub use baselines::{Team, race};
-pub use churn::churn;
-pub use measure::{Goal, Measure, for_each_seed};
-pub use setup::*;
-pub use speedup::{baselines, speedup};
-pub use statistics::{Estimate, bootstrap, mean, median, variance};
-pub use strategy::strategy;
+pub use measure::{Goal, Measure};
+pub use scenario::Scenario;
+pub use statistics::{Estimate, bootstrap};

@@ -38,18 +38,6 @@ pub fn mean<T>(observations: &[&T], of: impl Fn(&T) -> f64) -> f64 {
     observations.iter().map(|o| of(o)).sum::<f64>() / observations.len().max(1) as f64
 }
 
-/// Median of what `of` takes from each observation.
-pub fn median<T>(observations: &[&T], of: impl Fn(&T) -> f64) -> f64 {
-    let mut values: Vec<f64> = observations.iter().map(|o| of(o)).collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.get(middle) {
-        Some(high) if values.len() % 2 == 0 => f64::midpoint(values.get(middle - 1).copied().unwrap_or(*high), *high),
-        Some(value) => *value,
-        None => 0.0,
-    }
-}
-
 /// Variance of values around their mean, of a sample.
 pub fn variance(values: &[f64]) -> f64 {
     let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
@@ -74,10 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn medians_and_variances() {
-        assert_eq!(median(&[&1.0, &9.0, &2.0], |v| *v), 2.0);
-        assert_eq!(median(&[&1.0, &9.0, &2.0, &4.0], |v| *v), 3.0);
-        assert_eq!(median(&[] as &[&f64], |v| *v), 0.0);
+    fn variances_are_of_samples() {
         assert_eq!(variance(&[1.0, 3.0]), 2.0);
     }
 }

@@ -1,0 +1,48 @@
+//! What cheating brings: pay less what the work behind it would have cost.
+
+use std::sync::Arc;
+
+use podl_nas::search::StrategyKind;
+
+use super::measure::{Goal, Measure, for_each_seed};
+use super::setup::{self, miners};
+use super::statistics::{bootstrap, mean};
+use crate::sim::{Cheat, Landscape, Simulation, account};
+
+/// Intervals of one run.
+const INTERVALS: u32 = 12;
+
+/// The profit of one miner of nine that cheats, as a part of what an honest one is paid: its pay, less what honest miners
+/// are paid for as much training as it really did. One that does nothing at all stands beside an honest one: what it could
+/// have earned on the same machine.
+pub fn cheats(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
+    let cheats = [
+        ("inflated counts", Cheat::InflatesCounts(60)),
+        ("training an eighth of what is claimed", Cheat::Underworks),
+        ("handing in the pool's best as one's own", Cheat::Copies),
+        ("holding leases without training", Cheat::Squats),
+    ];
+    let all = cheats.into_iter().map(|(name, cheat)| {
+        let profits = for_each_seed(seeds, |seed| {
+            let mut all = miners(9, 0);
+            if let Some(last) = all.last_mut() {
+                last.cheat = cheat;
+            }
+            let mut spec = setup::spec(landscape, all, INTERVALS, seed);
+            spec.params.strategy = StrategyKind::HillClimb;
+            let (report, _) = Simulation::new(spec).run();
+            let pay = |owner: u16| {
+                let paid = report.income.iter().map(|paid| paid.get(&account(owner)).copied().unwrap_or(0) as f64);
+                paid.sum::<f64>()
+            };
+            let honest = (1..9).map(pay).sum::<f64>() / 8.0;
+            let honest_macs = report.spent_macs.iter().take(8).sum::<u128>() as f64 / 8.0;
+            let own_macs = report.spent_macs.last().copied().unwrap_or(0) as f64;
+            let worth = if cheat == Cheat::Squats { honest } else { honest * own_macs / honest_macs.max(1.0) };
+            (pay(9) - worth, honest)
+        });
+        let profit = bootstrap(&profits, |p| mean(p, |p| p.0) / mean(p, |p| p.1).max(1.0));
+        Measure::new("cheats", format!("profit of {name}"), profit, Goal::Below0, seeds)
+    });
+    all.collect()
+}

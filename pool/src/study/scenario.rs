@@ -1,0 +1,85 @@
+//! What can be studied.
+
+use std::sync::Arc;
+
+use super::measure::Measure;
+use super::{cheats, churn, pay, robust, speedup, strategy};
+use crate::sim::Landscape;
+
+/// A scenario by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// Time to a target, the pool against one miner.
+    Speedup,
+    /// Time to a target, the pool against other schemes.
+    Baselines,
+    /// Miners that come and go.
+    Churn,
+    /// Exploration and exploitation, on and off.
+    Strategy,
+    /// Variance of income.
+    Variance,
+    /// Splitting and hopping.
+    Neutrality,
+    /// Miners that cheat.
+    Cheats,
+    /// A manager that is killed.
+    ManagerKill,
+    /// A thousand miners.
+    Scale,
+}
+
+impl Scenario {
+    /// All, in the order of the report.
+    pub const ALL: [Self; 9] = [
+        Self::Speedup,
+        Self::Baselines,
+        Self::Churn,
+        Self::Strategy,
+        Self::Variance,
+        Self::Neutrality,
+        Self::Cheats,
+        Self::ManagerKill,
+        Self::Scale,
+    ];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Speedup => "speedup",
+            Self::Baselines => "baselines",
+            Self::Churn => "churn",
+            Self::Strategy => "strategy",
+            Self::Variance => "variance",
+            Self::Neutrality => "neutrality",
+            Self::Cheats => "cheats",
+            Self::ManagerKill => "manager-kill",
+            Self::Scale => "scale",
+        }
+    }
+
+    /// Runs it with so many seeds.
+    pub fn run(self, landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
+        match self {
+            Self::Speedup => speedup::speedup(landscape, seeds),
+            Self::Baselines => speedup::baselines(landscape, seeds),
+            Self::Churn => churn::churn(landscape, seeds),
+            Self::Strategy => strategy::strategy(landscape, seeds),
+            Self::Variance => pay::variance_of_income(landscape, seeds),
+            Self::Neutrality => pay::neutrality(landscape, seeds),
+            Self::Cheats => cheats::cheats(landscape, seeds),
+            Self::ManagerKill => robust::manager_kill(landscape, seeds),
+            Self::Scale => robust::scale(landscape, seeds),
+        }
+    }
+}
+
+impl std::str::FromStr for Scenario {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|scenario| scenario.name() == name);
+        found
+            .ok_or_else(|| format!("unknown scenario {name:?}: expected all, {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
