@@ -16,6 +16,7 @@ use podl_consensus::workload::Workload;
 pub use landscape::{SimModel, accuracy_permille, ceiling_permille, count, train};
 
 use crate::calibration::{self, CalibrationJob};
+use crate::ledger::WonBlock;
 use crate::manager::{Ask, Effect, Event, Manager, Outcome, PoolParams};
 use crate::miner::{Miner, MinerEffect, MinerEvent, TrainOrder, Trained};
 use crate::protocol::{Reply, Request};
@@ -316,7 +317,8 @@ impl Simulation {
         let Some((correct, root)) = scored.max() else { return };
         self.report.revealed.push((root, correct));
         let reward = self.spec.reward;
-        self.later(100, Happening::Manager(Event::BlockWon { block: parent, reward }));
+        let won = WonBlock { block: parent, height: search.interval.height, reward, model: Some(root) };
+        self.later(100, Happening::Manager(Event::BlockWon(won)));
         self.later(CLOSING_MS / 2, Happening::Manager(Event::BlockFinal { block: parent }));
     }
 

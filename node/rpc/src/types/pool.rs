@@ -17,7 +17,7 @@ pub struct PoolMinerView {
     pub state: String,
     /// Verified multiply-accumulates a second.
     pub verified_macs_per_second: u64,
-    /// Verified multiply-accumulates since the last won block.
+    /// Verified multiply-accumulates in the pay window.
     pub window_macs: u64,
     /// Its share of the pay window, in millionths.
     pub share_ppm: u32,

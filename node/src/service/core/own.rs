@@ -9,7 +9,7 @@ use podl_consensus::hash::blob_root;
 use podl_consensus::interval::{ChainView, Event, Phase};
 use podl_consensus::signed::Signed;
 use podl_consensus::state::Checkpoint;
-use podl_consensus::types::{BlockHash, Commitment, Height, ModelRoot, Opening, ShardKey, commitment_id};
+use podl_consensus::types::{BlockHash, Commitment, Height, ModelRoot, Opening, Outcome, ShardKey, commitment_id};
 use podl_storage::{Aux, Batch, Database, StorageError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -147,10 +147,20 @@ impl Core {
     /// Tells the miner when the head is a block of its own account.
     pub(super) fn tell_winner(&mut self, head: Checkpoint) {
         if let Some(won) = self.won.get(&head.block) {
-            let WonBlock { height, paid } = *won;
-            tracing::info!(height, %paid, "this node's model won");
-            self.tell_miner(MiningEvent::Won { block: head.block, height, paid });
+            let won = *won;
+            tracing::info!(height = won.height, paid = %won.paid, "this node's model won");
+            self.tell_won(head.block, won);
         }
+    }
+
+    /// Tells the miner of a block of its own account, with the model that won it.
+    fn tell_won(&mut self, block: BlockHash, won: WonBlock) {
+        // Without the block, which only a failing disk hides, the pool shares the finder's bonus.
+        let model = self.any_block(&block).ok().flatten().and_then(|block| match block.body.outcome {
+            Outcome::Scored { opening, .. } => Some(opening.model_root),
+            Outcome::Void { .. } | Outcome::Idle { .. } => None,
+        });
+        self.tell_miner(MiningEvent::Won { block, height: won.height, paid: won.paid, model });
     }
 
     /// Notes in a block's own batch what it pays this node's account for its model.
@@ -178,11 +188,11 @@ impl Core {
             .collect();
         let mut forget: Vec<BlockHash> =
             self.won.iter().filter(|(_, won)| won.height + WON_KEPT < to).map(|(block, _)| *block).collect();
-        for (block, WonBlock { height, paid }) in due {
-            let is_final = self.db.final_hash(height)? == Some(block);
+        for (block, won) in due {
+            let is_final = self.db.final_hash(won.height)? == Some(block);
             if is_final {
                 // While the node catches up no interval begins on its blocks, so this may be the first word of it.
-                self.tell_miner(MiningEvent::Won { block, height, paid });
+                self.tell_won(block, won);
             } else {
                 forget.push(block);
             }
@@ -211,9 +221,9 @@ impl Core {
         let (base, final_height) = (self.machine.base(), self.finalised().height);
         let above = self.won.iter().filter(|(_, won)| won.height > final_height);
         let above: Vec<(BlockHash, WonBlock)> = above.map(|(block, won)| (*block, *won)).collect();
-        for (block, WonBlock { height, paid }) in above {
-            if self.view.chain.ancestor(&base.block, height) == Some(block) {
-                self.tell_miner(MiningEvent::Won { block, height, paid });
+        for (block, won) in above {
+            if self.view.chain.ancestor(&base.block, won.height) == Some(block) {
+                self.tell_won(block, won);
             }
         }
         Ok(())

@@ -52,8 +52,7 @@ impl Payout {
             Step::Sent(signed) => Some(signed.message.id()),
             Step::Paid(id) => Some(*id),
         };
-        let row =
-            |row: &podl_pool::ledger::ShareRow| (row.account, u64::try_from(row.macs).unwrap_or(u64::MAX), row.amount);
+        let row = |row: &podl_pool::ledger::ShareRow| (row.account, row.macs, row.amount);
         PayoutView {
             block: self.list.block,
             height: self.height,

@@ -56,15 +56,15 @@ fn miner_view(miner: &MinerOverview, overview: &PoolOverview) -> PoolMinerView {
         Class::Strong => "strong",
         Class::Weak => "weak",
     };
-    let share = u128::from(standing.unpaid_macs) * 1_000_000;
+    let share = u128::from(standing.window_macs) * 1_000_000;
     PoolMinerView {
         peer_id: peer_id(&miner.id),
         account: miner.account,
         class: class.into(),
         state: state.into(),
         verified_macs_per_second: standing.speed_macs_s,
-        window_macs: standing.unpaid_macs,
-        share_ppm: share.checked_div(overview.unpaid_macs).and_then(|ppm| u32::try_from(ppm).ok()).unwrap_or(0),
+        window_macs: standing.window_macs,
+        share_ppm: share.checked_div(overview.window_macs).and_then(|ppm| u32::try_from(ppm).ok()).unwrap_or(0),
         pending: miner.pending,
         leases: u32::from(miner.working),
         accepted: standing.accepted.into(),
