@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use podl_chain_spec::{AccountId, Amount, Hash32};
-use podl_consensus::types::{BatchPayment, BlockHash, ModelRoot};
+use podl_consensus::types::{BatchPayment, BlockHash, Height, ModelRoot};
 
-use super::{MOST_FINDER_BASIS_POINTS, PayScheme, ShareList};
+use super::{MOST_FINDER_BASIS_POINTS, PayScheme, ShareList, ShareProof, ShareRow, verify};
 use crate::types::MinerId;
 
 /// Where a share list, or what was paid, differs from what follows from the rules.
@@ -59,6 +59,20 @@ pub enum Difference {
         /// On chain.
         expected: Amount,
     },
+    /// The block stands elsewhere.
+    #[error("the list says height {got}, the block has {expected}")]
+    Height {
+        /// In the list.
+        got: Height,
+        /// On chain.
+        expected: Height,
+    },
+    /// The transaction is no payout.
+    #[error("transaction {0} is not a payout")]
+    NotAPayout(Hash32),
+    /// The manager says that the transaction is final, the chain has no such transaction.
+    #[error("the manager says that transaction {0} is final, the chain does not have it")]
+    Missing(Hash32),
     /// The block was won by another model.
     #[error("the list names another model than {expected}, which won the block")]
     Model {
@@ -112,6 +126,19 @@ pub enum Difference {
     Proof(MinerId),
 }
 
+/// What the chain says of a won block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainBlock {
+    /// Its height.
+    pub height: Height,
+    /// Who was paid for it.
+    pub producer: AccountId,
+    /// What the round paid.
+    pub reward: Amount,
+    /// The model that won.
+    pub model: Option<ModelRoot>,
+}
+
 /// What is wrong within a list: fee, order, bonuses, amounts to the last unit.
 pub fn check_list(list: &ShareList) -> Vec<Difference> {
     let mut found = Vec::new();
@@ -163,4 +190,37 @@ pub fn check_batch(list: &ShareList, manager: &AccountId, sender: &AccountId, pa
         }
     }
     found
+}
+
+/// Where the won block on chain differs from what the list says of it.
+pub fn check_block(list: &ShareList, manager: &AccountId, chain: &ChainBlock) -> Vec<Difference> {
+    let mut found = Vec::new();
+    if list.height != chain.height {
+        found.push(Difference::Height { got: list.height, expected: chain.height });
+    }
+    if chain.producer != *manager {
+        found.push(Difference::Producer { got: chain.producer, expected: *manager });
+    }
+    if list.reward != chain.reward {
+        found.push(Difference::Reward { got: list.reward, expected: chain.reward });
+    }
+    // A manager that does not know the model gives the bonus to the pool.
+    if let (Some(_), Some(expected)) = (list.model, chain.model)
+        && list.model != chain.model
+    {
+        found.push(Difference::Model { expected });
+    }
+    found
+}
+
+/// Whether every row of an account is proven to be under the root on chain.
+pub fn check_proofs(
+    list: &ShareList,
+    account: &AccountId,
+    proofs: &[(ShareRow, ShareProof)],
+    root: &Hash32,
+) -> Vec<Difference> {
+    let is_proven = |row: &ShareRow| proofs.iter().any(|(own, proof)| own == row && verify(row, proof, root));
+    let own = list.rows.iter().filter(|row| row.account == *account);
+    own.filter(|row| !is_proven(row)).map(|row| Difference::Proof(row.miner)).collect()
 }

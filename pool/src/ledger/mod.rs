@@ -19,7 +19,7 @@ use podl_chain_spec::{AccountId, Amount};
 use podl_consensus::types::{BlockHash, Height, ModelRoot};
 use serde::{Deserialize, Serialize};
 
-pub use check::{Difference, check_batch, check_list};
+pub use check::{ChainBlock, Difference, check_batch, check_block, check_list, check_proofs};
 pub use list::{ShareList, ShareRow};
 pub use merkle::{ProofStep, ShareProof, verify};
 pub use payout::{basis_points, divide};
@@ -87,6 +87,11 @@ impl Ledger {
     /// Work of a miner in the window: what blocks still to be won will pay.
     pub fn window_macs(&self, miner: &MinerId, scheme: PayScheme) -> u64 {
         self.intervals.macs(miner, scheme.window())
+    }
+
+    /// Whether a block still to be won could pay a miner, for work or for a model that the pool committed to.
+    pub fn is_owed(&self, miner: &MinerId, scheme: PayScheme) -> bool {
+        self.intervals.is_owed(miner, scheme.window())
     }
 
     /// Work of all in the window.

@@ -127,7 +127,12 @@ impl Intervals {
         works.fold(0, |sum, work| sum.saturating_add(work.macs))
     }
 
-    /// That of all.
+    /// Whether a block still to be won could pay a miner.
+    pub fn is_owed(&self, miner: &MinerId, window: u16) -> bool {
+        self.open(window).any(|i| i.works.contains_key(miner) || i.found.iter().any(|f| f.miner == *miner))
+    }
+
+    /// The work of all in it.
     pub fn total_macs(&self, window: u16) -> u128 {
         let works = self.open(window).flat_map(|interval| interval.works.values());
         works.fold(0, |sum: u128, work| sum.saturating_add(work.macs.into()))

@@ -28,8 +28,8 @@ fn an_honest_list_and_its_transaction_hold() {
 
 #[test]
 fn every_tampering_with_a_list_is_caught() {
-    type Tamper = fn(&mut ShareList);
-    let cases: [(&str, Tamper, fn(&Difference) -> bool); 9] = [
+    type Case = (&'static str, fn(&mut ShareList), fn(&Difference) -> bool);
+    let cases: [Case; 9] = [
         ("a higher fee", |l| l.fee.0 += 1, |d| matches!(d, Difference::Fee { .. })),
         ("other terms", |l| l.terms.fee_basis_points = 300, |d| matches!(d, Difference::Fee { .. })),
         ("less work", |l| l.rows[0].macs /= 2, |d| matches!(d, Difference::Amount { .. })),
@@ -86,6 +86,32 @@ fn every_tampering_with_the_transaction_is_caught() {
         let text = difference.to_string();
         assert!(text.contains("was paid") && text.contains("the list gives"), "{text}");
     }
+}
+
+#[test]
+fn every_lie_about_the_block_is_caught() {
+    let list = sample();
+    let manager = account(MANAGER);
+    let honest = ChainBlock { height: 1, producer: manager, reward: REWARD, model: list.model };
+    assert_eq!(check_block(&list, &manager, &honest), []);
+    let check = |chain: ChainBlock| check_block(&list, &manager, &chain);
+    assert!(matches!(check(ChainBlock { height: 2, ..honest })[..], [Difference::Height { got: 1, expected: 2 }]));
+    assert!(matches!(check(ChainBlock { producer: account(1), ..honest })[..], [Difference::Producer { .. }]));
+    assert!(matches!(check(ChainBlock { reward: Amount(5), ..honest })[..], [Difference::Reward { .. }]));
+    assert!(matches!(check(ChainBlock { model: Some(block(1)), ..honest })[..], [Difference::Model { .. }]));
+    let unknown = ShareList { model: None, ..list.clone() };
+    assert_eq!(check_block(&unknown, &manager, &honest), [], "the pool has the bonus then");
+}
+
+#[test]
+fn an_account_has_a_proof_of_each_of_its_rows() {
+    let list = sample();
+    // Account 4 has two miners.
+    let proofs: Vec<_> = [4, 5].iter().filter_map(|who| list.proof(&miner(*who))).collect();
+    assert_eq!(check_proofs(&list, &account(4), &proofs, &list.root()), []);
+    let missing = check_proofs(&list, &account(4), &proofs[..1], &list.root());
+    assert_eq!(missing, [Difference::Proof(miner(5))]);
+    assert_eq!(check_proofs(&list, &account(4), &proofs, &block(1)).len(), 2, "another root");
 }
 
 proptest! {

@@ -83,7 +83,6 @@ fn hopping_gains_nothing_in_a_window_of_intervals() {
         let scheme = PayScheme::Pplns { window, finder_basis_points: 0 };
         for (name, plan) in [("every other", EVERY_OTHER), ("after", AFTER_A_WIN), ("long after", LONG_AFTER_A_WIN)] {
             let permille = simulate(plan, windowed(scheme), scheme).permille();
-            println!("window {window}, {name}: {permille} thousandths of a steady miner's pay");
             assert!((980..=1020).contains(&permille), "window {window}, {name}: {permille}");
         }
     }
@@ -94,6 +93,5 @@ fn the_same_measurement_sees_hopping_where_it_pays() {
     // Kept for ever by the widest window, so that only wins empty it.
     let widest = PayScheme::Pplns { window: MOST_WINDOW, finder_basis_points: 0 };
     let gain = simulate(AFTER_A_WIN, since_last_win, widest).permille();
-    println!("since the last win, after: {gain} thousandths of a steady miner's pay");
     assert!(gain > 1100, "{gain}");
 }
