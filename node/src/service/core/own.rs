@@ -22,7 +22,7 @@ use crate::service::wire::Gossip;
 use crate::service::worker::Job;
 
 /// Bytes of such a row at most: a payout to as many miners as a batch carries, several times over.
-const ROW_BYTES: usize = 1 << 21;
+pub(super) const ROW_BYTES: usize = 1 << 21;
 /// How far below the last final block own blocks are remembered, for a pool manager that was away.
 const WON_KEPT: Height = 1_000;
 
@@ -32,10 +32,20 @@ pub(super) fn load<T: Serialize + DeserializeOwned>(
     kind: Aux,
     what: &str,
 ) -> Result<BTreeMap<BlockHash, T>, StorageError> {
+    load_with(db, kind, what, |row| codec::decode(row, ROW_BYTES).ok())
+}
+
+/// The same with rows that are read in a way of their own.
+pub(super) fn load_with<T>(
+    db: &Database,
+    kind: Aux,
+    what: &str,
+    decode: impl Fn(&[u8]) -> Option<T>,
+) -> Result<BTreeMap<BlockHash, T>, StorageError> {
     let damaged = || StorageError::Damaged { what: format!("a row of {what}") };
     let read = |(key, row): (Vec<u8>, Vec<u8>)| {
         let block = Hash32(key.try_into().map_err(|_| damaged())?);
-        Ok((block, codec::decode(&row, ROW_BYTES).map_err(|_| damaged())?))
+        Ok((block, decode(&row).ok_or_else(damaged)?))
     };
     db.aux_rows(kind)?.into_iter().map(read).collect()
 }
