@@ -142,7 +142,7 @@ async fn transaction(chain: &NodeClient, spec: &ChainSpec, payout: &PayoutView) 
     let raw = chain.public().chain_raw_block(BlockId::Hash(block)).await.explain(chain)?;
     let block_bytes = spec.limits.block_bytes as usize;
     let held: Block = codec::decode(&raw.bytes.0, block_bytes).context("the node served a malformed block")?;
-    if held.hash() != block {
+    if held.hash() != block || held.body.root() != held.header.message.body_root {
         bail!("the node served another block than {block}; do not rely on its answers");
     }
     let found = held.body.transactions.into_iter().find(|signed| signed.message.id() == tx);

@@ -40,6 +40,11 @@ fn won_list(spec: &ChainSpec, won: &Block, model: ModelRoot) -> ShareList {
 }
 
 fn world() -> World {
+    world_that_pays(|_| ())
+}
+
+/// The same with a payout that was changed before it was signed.
+fn world_that_pays(change: impl Fn(&mut BatchPayment)) -> World {
     let spec = small_spec(4, 24);
     let mut h = Harness::new(spec.clone());
     let parts = h.parts(h.genesis());
@@ -47,7 +52,8 @@ fn world() -> World {
     h.import(won.clone()).unwrap();
     let Outcome::Scored { opening, .. } = &won.body.outcome else { panic!("scored") };
     let list = won_list(&spec, &won, opening.model_root);
-    let batch = list.batch(&account(MANAGER)).unwrap();
+    let mut batch = list.batch(&account(MANAGER)).unwrap();
+    change(&mut batch);
     let signed = h.transaction(MANAGER, 0, TransactionKind::BatchPayout(batch));
     let tx = signed.message.id();
     let mut parts = h.parts(won.hash());
@@ -191,15 +197,22 @@ fn a_tampered_list_is_caught() {
 
 #[test]
 fn a_transaction_that_pays_otherwise_is_caught() {
+    let cheat = world_that_pays(|batch| batch.payments[0].amount.0 -= 1);
+    let verdict = cheat.verdict(&cheat.list, cheat.chain()).unwrap();
+    assert_eq!((verdict.state, verdict.differences.len()), ("differs", 1));
+    assert!(verdict.differences[0].contains("was paid"), "{:?}", verdict.differences);
+    let other = world_that_pays(|batch| batch.shares_root = Hash32([1; 32]));
+    let found = other.verdict(&other.list, other.chain()).unwrap().differences;
+    assert!(found[0].contains("the root on chain") && found[1].contains("the proof of"), "{found:?}");
+    // A node that changes what a block holds.
     let honest = world();
-    // The manager shows the honest list; on the chain the block that should hold the payout pays one unit less.
-    let mut cheat = world();
-    let TransactionKind::BatchPayout(batch) = &mut cheat.paying.body.transactions[0].message.kind else { panic!() };
+    let mut forged = honest.paying.clone();
+    let TransactionKind::BatchPayout(batch) = &mut forged.body.transactions[0].message.kind else { panic!() };
     batch.payments[0].amount.0 -= 1;
-    cheat.tx = cheat.paying.body.transactions[0].message.id();
-    let verdict = cheat.verdict(&honest.list, cheat.chain()).unwrap();
-    assert_eq!(verdict.state, "differs");
-    assert!(verdict.differences.iter().any(|d| d.contains("was paid")), "{:?}", verdict.differences);
+    let mut chain = honest.chain();
+    chain[3].1 = json!(RawBlock { height: 2, hash: forged.hash(), bytes: HexBytes(codec::encode(&forged)) });
+    let error = honest.verdict(&honest.list, chain).unwrap_err().to_string();
+    assert!(error.contains("another block"), "{error}");
     // A transaction that the manager calls final and the chain does not know.
     let mut chain = honest.chain();
     chain[2].1 = json!(TxStatus { id: honest.tx, state: TxState::Unknown, height: None, block: None });
