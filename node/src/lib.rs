@@ -17,6 +17,7 @@ pub mod replay;
 pub mod sealed;
 pub mod service;
 pub mod shard_keys;
+pub mod shares;
 pub mod wallet;
 
 /// Version of the program.

@@ -18,6 +18,7 @@ use podl_pool::drivers::{
     LocalTransport, ManagerConfig, ManagerDriver, MemoryStore, MinerConfig, PoolAction, TrainBench, TrainSettings,
     start_miner, system_clock,
 };
+use podl_pool::ledger::WonBlock;
 use podl_pool::manager::PoolParams;
 use podl_pool::types::{DataSource, Interval, MinerId};
 
@@ -127,7 +128,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         if let Some((correct, root)) = committed.iter().map(|(root, bytes)| (score(bytes), *root)).max() {
             println!("== round {round}: {correct} of {} on the shard", shard.len());
             baseline = Some(root);
-            manager.block_won(parent, Amount(1_000_000));
+            let won = WonBlock { block: parent, height: round + 1, reward: Amount(1_000_000), model: Some(root) };
+            manager.block_won(won);
             manager.block_final(parent);
         }
         for elite in manager.elites().iter().take(4) {

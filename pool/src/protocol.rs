@@ -149,10 +149,10 @@ pub struct Standing {
     pub speed_macs_s: u64,
     /// The speed above which miners were strong when classes were last assigned.
     pub strong_from_macs_s: u64,
-    /// Its verified multiply-accumulates that are not paid yet.
-    pub unpaid_macs: u64,
+    /// Its verified multiply-accumulates in the pay window: what blocks still to be won will pay.
+    pub window_macs: u64,
     /// Those of all miners.
-    pub pool_unpaid_macs: u64,
+    pub pool_window_macs: u64,
     /// Its results accepted and refused so far.
     pub accepted: u32,
     /// Its results refused or found false.
@@ -200,8 +200,9 @@ pub enum Reply {
     },
     /// To Leave.
     Goodbye {
-        /// Verified multiply-accumulates that are not paid yet, and will be.
-        unpaid_macs: u64,
+        /// Verified multiply-accumulates in the pay window. Blocks that the pool wins within it pay them, whether or not
+        /// the miner comes back.
+        window_macs: u64,
     },
 }
 

@@ -2,13 +2,13 @@
 
 use jsonrpsee::proc_macros::rpc;
 use podl_chain_spec::{AccountId, Amount, ChainSpec, Hash32};
-use podl_consensus::types::{BlobRoot, Height, TaskId};
+use podl_consensus::types::{BlobRoot, BlockHash, Height, TaskId};
 
 use crate::ApiError;
 use crate::types::{
     AccountView, BlobChunk, BlockId, BlockView, HexBytes, HistoryEntry, IntervalStatus, ModelEntry, NodeStatus,
-    PayoutView, PeerInfo, PoolStatus, PublishReply, PublishRequest, RawBlock, SeatsView, StateProofView, StateSubject,
-    SupplyView, TaskDetail, TaskSummary, TxStatus,
+    PayoutView, PeerInfo, PoolStatus, PublishReply, PublishRequest, RawBlock, SeatsView, ShareListView, ShareProofView,
+    StateProofView, StateSubject, SupplyView, TaskDetail, TaskSummary, TxStatus,
 };
 
 /// What anyone who reaches the node may ask. No method changes anything but the mempool.
@@ -105,6 +105,14 @@ pub trait NodeApi {
     /// Payouts of this node's pool, newest first.
     #[method(name = "pool_payouts")]
     async fn pool_payouts(&self, limit: u32) -> Result<Vec<PayoutView>, ApiError>;
+
+    /// The share list of a block that this node's pool won.
+    #[method(name = "pool_shares")]
+    async fn pool_shares(&self, block: BlockHash) -> Result<ShareListView, ApiError>;
+
+    /// An account's rows of that list with their Merkle proofs.
+    #[method(name = "pool_share_proofs")]
+    async fn pool_share_proofs(&self, block: BlockHash, account: AccountId) -> Result<Vec<ShareProofView>, ApiError>;
 }
 
 /// What only the operator may: it spends the wallet's money or stops the node. Served on `/admin` to callers on the

@@ -147,6 +147,20 @@ fn public() -> Vec<Method> {
             ),
             vec![("limit", json!(10))],
         ),
+        method(
+            "pool_shares",
+            "The share list of a block that this node's pool won: all that its division follows from. `pay` is \
+             `{\"pplns\": ..}`, by `macs` in a window of intervals with a bonus to the `finder`, or `\"performance\"`, by \
+             `points`. A payout's transaction carries `shares_root`. `podl pool payouts --verify` computes all of it \
+             again.",
+            vec![("block", json!(hash(17)))],
+        ),
+        method(
+            "pool_share_proofs",
+            "An account's rows of that list, each with the way to `shares_root`: the neighbours' hashes from the row \
+             upward, and whether they stand left. Check them with `podl_pool::ledger::verify`.",
+            vec![("block", json!(hash(17))), ("account", json!(account(4)))],
+        ),
     ]
 }
 

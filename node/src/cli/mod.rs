@@ -11,6 +11,7 @@ mod model;
 mod nas;
 mod node;
 mod output;
+mod payouts;
 mod pool;
 mod pool_study;
 mod progress;

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::NodeConfig;
+use podl_pool::ledger::{MOST_FINDER_BASIS_POINTS, MOST_WINDOW};
+
+use super::{NodeConfig, PayKind};
 use crate::logging::LogFormat;
 
 /// A value as a source gave it.
@@ -85,6 +87,10 @@ fn some_text(given: &Given) -> Result<Option<String>, String> {
 
 fn at_least<T: PartialOrd + std::fmt::Display>(value: T, least: T) -> Result<T, String> {
     if value < least { Err(format!("must be at least {least}")) } else { Ok(value) }
+}
+
+fn at_most<T: PartialOrd + std::fmt::Display>(value: T, most: T) -> Result<T, String> {
+    if value > most { Err(format!("must be at most {most}")) } else { Ok(value) }
 }
 
 /// Assigns a field.
@@ -203,7 +209,32 @@ pub const KEYS: &[Key] = &[
         help: "What the pool manager keeps, in hundredths of a percent.",
         set: set!(pool_fee_basis_points, |g| {
             let fee: u16 = parse(g, "a number from 0 to 10000")?;
-            if fee <= 10_000 { Ok::<u16, String>(fee) } else { Err("must be at most 10000".into()) }
+            at_most(fee, 10_000)
+        }),
+    },
+    Key {
+        name: "pool_pay",
+        default: "\"pplns\"",
+        help: "How a pool manager shares what the fee leaves: pplns, by verified work in the last intervals, or\n\
+               performance, by each miner's best model, which one miner under several names can exploit.",
+        set: set!(pool_pay, |g| match one(g)? {
+            "pplns" => Ok(PayKind::Pplns),
+            "performance" => Ok(PayKind::Performance),
+            _ => Err::<PayKind, String>("expected pplns or performance".into()),
+        }),
+    },
+    Key {
+        name: "pool_window",
+        default: "4",
+        help: "Intervals whose work a won block pays under pplns, from 1 to 64.",
+        set: set!(pool_window, |g| at_most(at_least(parse(g, "a number of intervals")?, 1)?, MOST_WINDOW)),
+    },
+    Key {
+        name: "pool_finder_basis_points",
+        default: "500",
+        help: "Bonus of the miner whose model won a block under pplns, in hundredths of a percent, at most 1000.",
+        set: set!(pool_finder_basis_points, |g| {
+            at_most(parse(g, "a number from 0 to 1000")?, MOST_FINDER_BASIS_POINTS)
         }),
     },
     Key {

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use libp2p::Multiaddr;
+use podl_pool::ledger::PayScheme;
 
 pub use keys::{KEYS, Key};
 pub use sources::{CONFIG_FILE, ENVIRONMENT_PREFIX, environment, load, template};
@@ -52,6 +53,12 @@ pub struct NodeConfig {
     pub pool_manager: bool,
     /// What the pool manager keeps, in hundredths of a percent.
     pub pool_fee_basis_points: u16,
+    /// How the pool manager shares the rest.
+    pub pool_pay: PayKind,
+    /// Intervals in the pay window.
+    pub pool_window: u16,
+    /// The finder's bonus, in hundredths of a percent.
+    pub pool_finder_basis_points: u16,
     /// Threads that score models.
     pub score_threads: u16,
     /// Most connected peers.
@@ -66,6 +73,26 @@ pub struct NodeConfig {
     pub log: String,
     /// How to log.
     pub log_format: LogFormat,
+}
+
+/// How a pool is paid, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PayKind {
+    /// By work in a window of intervals.
+    Pplns,
+    /// By the best models.
+    Performance,
+}
+
+impl NodeConfig {
+    /// How the pool manager shares what its fee leaves.
+    pub fn pay_scheme(&self) -> PayScheme {
+        let (window, finder_basis_points) = (self.pool_window, self.pool_finder_basis_points);
+        match self.pool_pay {
+            PayKind::Pplns => PayScheme::Pplns { window, finder_basis_points },
+            PayKind::Performance => PayScheme::Performance,
+        }
+    }
 }
 
 /// Where a value came from.

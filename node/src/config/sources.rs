@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::keys::Given;
-use super::{ConfigError, KEYS, Key, NodeConfig, Source};
+use super::{ConfigError, KEYS, Key, NodeConfig, PayKind, Source};
 use crate::logging::LogFormat;
 
 /// Name of the configuration file in a data folder.
@@ -36,6 +36,9 @@ impl Default for NodeConfig {
             mine_threads: 0,
             pool_manager: false,
             pool_fee_basis_points: 0,
+            pool_pay: PayKind::Pplns,
+            pool_window: 1,
+            pool_finder_basis_points: 0,
             score_threads: 1,
             max_peers: 1,
             blob_quota_bytes: 0,

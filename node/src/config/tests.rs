@@ -119,3 +119,23 @@ fn the_template_is_a_configuration() {
     let all = file(&plain);
     assert_eq!(load(Some(all.path()), env(&[]), &[flag("data_dir", "/d")]).unwrap().0, expected);
 }
+
+#[test]
+fn pay_of_a_pool_is_set_by_its_keys() {
+    use podl_pool::ledger::PayScheme;
+    let scheme = |flags: &[(String, &'static str, Vec<String>)]| load(None, env(&[]), flags).map(|c| c.0.pay_scheme());
+    assert_eq!(scheme(&[]).unwrap(), PayScheme::default());
+    let window = scheme(&[flag("pool_window", "8"), flag("pool_finder_basis_points", "0")]).unwrap();
+    assert_eq!(window, PayScheme::Pplns { window: 8, finder_basis_points: 0 });
+    assert_eq!(scheme(&[flag("pool_pay", "performance")]).unwrap(), PayScheme::Performance);
+    for (key, value, words) in [
+        ("pool_pay", "solo", "expected pplns or performance"),
+        ("pool_window", "0", "at least 1"),
+        ("pool_window", "65", "at most 64"),
+        ("pool_finder_basis_points", "1001", "at most 1000"),
+        ("pool_fee_basis_points", "10001", "at most 10000"),
+    ] {
+        let error = scheme(&[flag(key, value)]).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}

@@ -7,14 +7,15 @@ use jsonrpsee::core::async_trait;
 use podl_chain_spec::{AccountId, Amount, ChainSpec, Hash32};
 use podl_consensus::codec;
 use podl_consensus::types::{
-    BlobRoot, Block, Height, Payment, SignedTransaction, TaskId, Transaction, TransactionKind,
+    BlobRoot, Block, BlockHash, Height, Payment, SignedTransaction, TaskId, Transaction, TransactionKind,
 };
 use podl_nas::data::{DataError, DatasetSpec};
 use podl_network::NetworkHandle;
 use podl_rpc::types::{
     AccountView, BlobChunk, BlockId, BlockView, CHUNK_BYTES, HexBytes, HistoryEntry, HistoryKind, IntervalStatus,
     LIST_LIMIT, ModelEntry, NodeStatus, PayoutView, PeerInfo, PoolStatus, PublishReply, PublishRequest, RawBlock,
-    SeatsView, StateProofView, StateSubject, SupplyView, TaskDetail, TaskSummary, TxStatus, WAIT_LIMIT_MS,
+    SeatsView, ShareListView, ShareProofView, StateProofView, StateSubject, SupplyView, TaskDetail, TaskSummary,
+    TxStatus, WAIT_LIMIT_MS,
 };
 use podl_rpc::{AdminApiServer, ApiError, ApiErrorKind, NodeApiServer};
 use tokio::sync::oneshot;
@@ -35,6 +36,10 @@ pub trait PoolApi: Send + Sync + 'static {
     async fn status(&self) -> PoolStatus;
     /// Its payouts, newest first.
     async fn payouts(&self, limit: usize) -> Vec<PayoutView>;
+    /// The share list of a block that it won.
+    async fn shares(&self, block: BlockHash) -> Option<ShareListView>;
+    /// An account's rows of it with proofs.
+    async fn share_proofs(&self, block: BlockHash, account: AccountId) -> Option<Vec<ShareProofView>>;
 }
 
 /// Everything that the methods need.
@@ -89,6 +94,12 @@ impl Api {
         let none =
             || ApiError::new(ApiErrorKind::Unavailable, "this node runs without a wallet; start it with --wallet");
         self.0.wallet.as_ref().ok_or_else(none)
+    }
+
+    fn pool(&self) -> Result<&Arc<dyn PoolApi>, ApiError> {
+        let none =
+            || ApiError::new(ApiErrorKind::Unavailable, "this node manages no pool; start it with --pool-manager");
+        self.0.pool.get().ok_or_else(none)
     }
 
     /// Signs a transaction of the node's account with its next nonce, and submits it.
@@ -251,21 +262,19 @@ impl NodeApiServer for Api {
     }
 
     async fn pool_status(&self) -> Result<PoolStatus, ApiError> {
-        match self.0.pool.get() {
-            Some(pool) => Ok(pool.status().await),
-            None => {
-                Err(ApiError::new(ApiErrorKind::Unavailable, "this node manages no pool; start it with --pool-manager"))
-            }
-        }
+        Ok(self.pool()?.status().await)
     }
 
     async fn pool_payouts(&self, limit: u32) -> Result<Vec<PayoutView>, ApiError> {
-        match self.0.pool.get() {
-            Some(pool) => Ok(pool.payouts(limit.min(LIST_LIMIT) as usize).await),
-            None => {
-                Err(ApiError::new(ApiErrorKind::Unavailable, "this node manages no pool; start it with --pool-manager"))
-            }
-        }
+        Ok(self.pool()?.payouts(limit.min(LIST_LIMIT) as usize).await)
+    }
+
+    async fn pool_shares(&self, block: BlockHash) -> Result<ShareListView, ApiError> {
+        self.pool()?.shares(block).await.ok_or_else(|| not_found("share list"))
+    }
+
+    async fn pool_share_proofs(&self, block: BlockHash, account: AccountId) -> Result<Vec<ShareProofView>, ApiError> {
+        self.pool()?.share_proofs(block, account).await.ok_or_else(|| not_found("share list"))
     }
 }
 

@@ -89,6 +89,8 @@ pub enum MiningEvent {
         height: Height,
         /// What the round paid it.
         paid: Amount,
+        /// The model that won it.
+        model: Option<ModelRoot>,
     },
     /// Such a block is final, or lost to another one of its height that is. Told again after a restart.
     Settled {

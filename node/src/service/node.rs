@@ -175,6 +175,7 @@ impl Node {
             core: self.core.clone(),
             account: wallet.account(),
             fee_basis_points: config.pool_fee_basis_points,
+            pay: config.pay_scheme(),
             folder: shared.data_dir.join("pool"),
             requests: config.pool_manager.then_some(requests),
             own_threads: config.mine.then(|| mine_threads(config)),

@@ -148,6 +148,7 @@ mod tests {
     use podl_chain_spec::{AccountId, Amount, Hash32};
 
     use super::*;
+    use crate::ledger::WonBlock;
     use crate::manager::Ask;
     use crate::types::MinerId;
 
@@ -171,7 +172,8 @@ mod tests {
             live.handle(u64::from(i) * 100, event);
         }
         let before = live.clone();
-        let event = Event::BlockWon { block: Hash32([9; 32]), reward: Amount(5) };
+        let won = WonBlock { block: Hash32([9; 32]), height: 1, reward: Amount(5), model: None };
+        let event = Event::BlockWon(won);
         journal.append(900, &event).unwrap();
         live.handle(900, event);
         drop(journal);

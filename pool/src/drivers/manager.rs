@@ -16,7 +16,7 @@ use super::queue::JobQueue;
 use super::upload::Uploads;
 use super::{ArtefactStore, Clock, IntervalData, Journal};
 use crate::calibration::{self, CalibrationJob};
-use crate::ledger::ShareList;
+use crate::ledger::{ShareList, WonBlock};
 use crate::manager::{Ask, Effect, Event, Manager, MinerRecord, Outcome, PoolParams};
 use crate::protocol::{self, Refusal, Reply, Request};
 use crate::types::{DataSource, Elite, Interval, JobId, MinerId};
@@ -52,7 +52,7 @@ pub enum PoolAction {
 
 /// What a manager's driver needs.
 pub struct ManagerConfig {
-    /// Parameters of the pool.
+    /// Parameters of the pool, of a restored one too.
     pub params: PoolParams,
     /// Secret seed: every draw, and the names of the secret images. A restored journal keeps its own.
     pub seed: [u8; 32],
@@ -102,8 +102,8 @@ pub struct PoolOverview {
     pub best: Option<(u32, u32)>,
     /// Commitments of this interval.
     pub commitments: usize,
-    /// Unpaid work.
-    pub unpaid_macs: u128,
+    /// Work of all in the pay window.
+    pub window_macs: u128,
 }
 
 /// Data of the interval under work.
@@ -156,7 +156,13 @@ impl ManagerDriver {
             None => (None, None),
         };
         let is_restored = restored.is_some();
-        let manager = restored.unwrap_or_else(|| Manager::new(config.params, config.seed));
+        let manager = match restored {
+            Some(mut manager) => {
+                manager.set_params(config.params);
+                manager
+            }
+            None => Manager::new(config.params, config.seed),
+        };
         let state = State {
             manager,
             store: config.store,
@@ -178,9 +184,9 @@ impl ManagerDriver {
             let mut state = shared.lock();
             let effects = state.manager.resume();
             shared.perform(&mut state, effects, None);
-        } else {
-            shared.lock().snapshot();
         }
+        // Of a restored manager too: its parameters are this start's, and events that follow must be replayed under them.
+        shared.lock().snapshot();
         let mut threads = Vec::new();
         for index in 0..config.threads.max(1) {
             let worker = shared.clone();
@@ -209,8 +215,8 @@ impl ManagerDriver {
     }
 
     /// A block of the manager's is on the chain, is final, or has left it.
-    pub fn block_won(&self, block: BlockHash, reward: Amount) {
-        self.event(Event::BlockWon { block, reward });
+    pub fn block_won(&self, won: WonBlock) {
+        self.event(Event::BlockWon(won));
     }
 
     /// See [`ManagerDriver::block_won`].
@@ -271,7 +277,7 @@ impl ManagerDriver {
             pending_evaluations: manager.pending_evaluations(),
             best: manager.elites().first().map(|e| (e.count, images)),
             commitments: manager.search().map_or(0, |s| s.committed.len()),
-            unpaid_macs: manager.ledger().unpaid_total(),
+            window_macs: manager.ledger().window_total(manager.params().pay),
         }
     }
 

@@ -12,6 +12,7 @@ use podl_consensus::workload::{WorkVerifier, Workload};
 use podl_nas::Verifier;
 
 use super::*;
+use crate::ledger::WonBlock;
 use crate::manager::PoolParams;
 use crate::protocol::{self, CHUNK_BYTES, Refusal, Reply, Request, VERSION};
 use crate::types::{DataSource, LeaseId, MinerId, Share};
@@ -87,7 +88,13 @@ fn two_miners_train_and_the_manager_commits_and_pays() {
     let score = |bytes: &[u8]| verifier.score(&interval.workload, &spec.caps, bytes, &shard).unwrap();
     let best = committed.iter().map(|(_, bytes)| score(bytes)).max().unwrap();
     assert!(best > 60, "256 images of 10 classes, the best committed model knows {best}");
-    manager.block_won(Hash32([8; 32]), Amount(1_000_000));
+    let winner = committed.iter().max_by_key(|(_, bytes)| score(bytes)).map(|(root, _)| *root);
+    manager.block_won(WonBlock {
+        block: Hash32([8; 32]),
+        height: interval.height,
+        reward: Amount(1_000_000),
+        model: winner,
+    });
     manager.block_final(Hash32([8; 32]));
     let batch = wait_for(&manager, &actions, |action| match action {
         PoolAction::Pay(batch) => Some(batch),
@@ -97,6 +104,8 @@ fn two_miners_train_and_the_manager_commits_and_pays() {
     assert_eq!(paid.iter().map(|p| p.amount.0).sum::<u64>(), 980_000);
     let list = manager.share_list(&Hash32([8; 32])).unwrap();
     assert_eq!(list.root(), batch.shares_root);
+    let bonus: Vec<u64> = list.rows.iter().map(|row| row.bonus.0).filter(|bonus| *bonus > 0).collect();
+    assert_eq!(bonus, [49_000], "a twentieth for the one whose model won");
     for miner in miners {
         miner.stop_within(Duration::from_secs(10)).unwrap();
     }

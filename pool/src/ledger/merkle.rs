@@ -1,9 +1,11 @@
-//! Merkle tree over a share list, so that a miner can check its own row against the root on chain.
+//! Merkle tree over a share list, so that a miner can check its own row against the root on chain. The first leaf is what
+//! all rows follow from (block, reward, terms, finder, fee): the manager cannot show different terms to different miners.
 
 use podl_chain_spec::Hash32;
+use podl_consensus::codec;
 use serde::{Deserialize, Serialize};
 
-use super::ShareRow;
+use super::{ShareList, ShareRow};
 
 /// Most steps of a proof: more rows than memory holds.
 const MOST_STEPS: usize = 64;
@@ -28,9 +30,22 @@ fn leaf(row: &ShareRow) -> Hash32 {
     let mut hasher = blake3::Hasher::new_derive_key("podl v1 pool share row");
     hasher.update(row.miner.0.as_bytes());
     hasher.update(row.account.as_bytes());
-    hasher.update(&row.macs.to_le_bytes());
-    hasher.update(&row.amount.0.to_le_bytes());
+    for number in [row.macs, row.points, row.bonus.0, row.amount.0] {
+        hasher.update(&number.to_le_bytes());
+    }
     Hash32(*hasher.finalize().as_bytes())
+}
+
+/// The leaf of everything but the rows.
+fn head(list: &ShareList) -> Hash32 {
+    let mut hasher = blake3::Hasher::new_derive_key("podl v1 pool share head");
+    let ShareList { block, height, reward, terms, model, finder, fee, rows: _ } = list;
+    hasher.update(&codec::encode(&(block, height, reward, terms, model, finder, fee)));
+    Hash32(*hasher.finalize().as_bytes())
+}
+
+fn leaves(list: &ShareList) -> Vec<Hash32> {
+    std::iter::once(head(list)).chain(list.rows.iter().map(leaf)).collect()
 }
 
 /// Inner nodes have a context of their own, so that no row can pass for a node.
@@ -53,9 +68,9 @@ fn level_up(level: &[Hash32]) -> Vec<Hash32> {
         .collect()
 }
 
-/// Root of a share list; zero for an empty one.
-pub fn root(rows: &[ShareRow]) -> Hash32 {
-    let mut level: Vec<Hash32> = rows.iter().map(leaf).collect();
+/// Root of a share list.
+pub(super) fn root(list: &ShareList) -> Hash32 {
+    let mut level = leaves(list);
     while level.len() > 1 {
         level = level_up(&level);
     }
@@ -63,9 +78,10 @@ pub fn root(rows: &[ShareRow]) -> Hash32 {
 }
 
 /// Proof of row `index`; `None` when there is no such row.
-pub fn prove(rows: &[ShareRow], index: usize) -> Option<ShareProof> {
-    rows.get(index)?;
-    let (mut level, mut index): (Vec<Hash32>, usize) = (rows.iter().map(leaf).collect(), index);
+pub(super) fn prove(list: &ShareList, index: usize) -> Option<ShareProof> {
+    list.rows.get(index)?;
+    // The head stands before the rows.
+    let (mut level, mut index) = (leaves(list), index + 1);
     let mut steps = Vec::new();
     while level.len() > 1 {
         if let Some(sibling) = level.get(index ^ 1) {

@@ -1,157 +1,147 @@
 //! Verified work of every miner, and how a won reward is shared by it.
 //!
-//! Work counts towards the next block that the pool wins. A miner caught lying loses what it has not been paid yet:
-//! that is its escrow, so joining needs no funds.
+//! Work is kept by interval ([`PayScheme`] says why) and is paid by every block that the pool wins while it is in the
+//! window; it is never used up, so a block that leaves the chain takes nothing with it. A miner caught lying loses what it
+//! has in the window: that is its escrow, so joining needs no funds.
 
+mod check;
+mod list;
 mod merkle;
 mod payout;
+mod scheme;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::collections::BTreeMap;
 
-use podl_chain_spec::{AccountId, Amount, Hash32};
-use podl_consensus::types::{BatchPayment, BlockHash, Payment};
+use podl_chain_spec::{AccountId, Amount};
+use podl_consensus::types::{BlockHash, Height, ModelRoot};
 use serde::{Deserialize, Serialize};
 
-pub use merkle::{ProofStep, ShareProof, prove, root, verify};
+pub use check::{ChainBlock, Difference, check_batch, check_block, check_list, check_proofs};
+pub use list::{ShareList, ShareRow};
+pub use merkle::{ProofStep, ShareProof, verify};
 pub use payout::{basis_points, divide};
+pub use scheme::{MOST_FINDER_BASIS_POINTS, MOST_WINDOW, PayScheme, PayTerms};
 
 use crate::types::MinerId;
+use work::{Found, Intervals, Work};
 
 /// Blocks whose share lists are kept for proofs.
 const KEPT_LISTS: usize = 64;
 /// Won blocks that wait to become final.
 const MOST_PENDING: usize = 64;
 
-/// One miner's part of a block's reward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ShareRow {
-    /// The miner.
-    pub miner: MinerId,
-    /// Whom it had paid.
-    pub account: AccountId,
-    /// Its verified training multiply-accumulates.
-    pub macs: u128,
-    /// Its part.
-    pub amount: Amount,
-}
-
-/// How one block's reward is shared.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShareList {
-    /// The block.
+/// A block of the manager's account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WonBlock {
+    /// Which.
     pub block: BlockHash,
+    /// Its height, which names the interval that it ended.
+    pub height: Height,
     /// What it paid the manager.
     pub reward: Amount,
-    /// What the manager keeps of it.
-    pub fee: Amount,
-    /// Sorted by miner; the amounts sum to reward - fee, or to 0 when nobody had verified work.
-    pub rows: Vec<ShareRow>,
-}
-
-impl ShareList {
-    /// Merkle root of the rows.
-    pub fn root(&self) -> Hash32 {
-        root(&self.rows)
-    }
-
-    /// A miner's row and its proof.
-    pub fn proof(&self, miner: &MinerId) -> Option<(ShareRow, ShareProof)> {
-        let index = self.rows.iter().position(|row| row.miner == *miner)?;
-        Some((*self.rows.get(index)?, prove(&self.rows, index)?))
-    }
-
-    /// The batch transaction's content: one payment an account, sorted, without those of 0 and without the manager's
-    /// own, which is the sender. `None` when nothing is to be paid.
-    pub fn batch(&self, manager: &AccountId) -> Option<BatchPayment> {
-        let mut sums: BTreeMap<AccountId, u64> = BTreeMap::new();
-        for row in self.rows.iter().filter(|row| row.account != *manager && row.amount > Amount::ZERO) {
-            // Parts of one reward sum to at most that reward.
-            let sum = sums.entry(row.account).or_default();
-            *sum = sum.saturating_add(row.amount.0);
-        }
-        let payments: Vec<Payment> =
-            sums.into_iter().map(|(to, amount)| Payment { to, amount: Amount(amount) }).collect();
-        (!payments.is_empty()).then(|| BatchPayment { block: self.block, shares_root: self.root(), payments })
-    }
-}
-
-/// Work of one miner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Work {
-    account: AccountId,
-    macs: u128,
+    /// The model that won it, where that is known.
+    pub model: Option<ModelRoot>,
 }
 
 /// The books of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
-    open: BTreeMap<MinerId, Work>,
+    intervals: Intervals,
     pending: Vec<ShareList>,
     paid: Vec<ShareList>,
+    /// Height of the last settled block whose list was dropped: blocks up to it were shared, whatever is told of them.
+    forgotten: Height,
 }
 
 impl Ledger {
+    /// An interval begins: work verified from now on belongs to it. Again after a reorg to another parent of the same
+    /// height, where both count as one.
+    pub fn begin(&mut self, height: Height, scheme: PayScheme) {
+        self.intervals.begin(height, scheme.window());
+    }
+
     /// Adds verified work. The account is the one of the miner's last Hello.
     pub fn credit(&mut self, miner: MinerId, account: AccountId, macs: u64) {
-        let work = self.open.entry(miner).or_insert(Work { account, macs: 0 });
-        work.account = account;
-        work.macs = work.macs.saturating_add(macs.into());
+        self.intervals.credit(miner, account, macs);
     }
 
-    /// Takes all unpaid work of a miner that lied, and returns how much it was.
-    pub fn forfeit(&mut self, miner: &MinerId) -> u128 {
-        self.open.remove(miner).map_or(0, |work| work.macs)
+    /// Notes how far above chance a confirmed model is; the best of an interval counts.
+    pub fn note_points(&mut self, miner: MinerId, account: AccountId, points: u64) {
+        self.intervals.note_points(miner, account, points);
     }
 
-    /// Unpaid work of a miner.
-    pub fn unpaid(&self, miner: &MinerId) -> u128 {
-        self.open.get(miner).map_or(0, |work| work.macs)
+    /// Notes whose model the pool committed to.
+    pub fn note_model(&mut self, root: ModelRoot, miner: MinerId, account: AccountId) {
+        self.intervals.note_model(Found { root, miner, account });
     }
 
-    /// Unpaid work of all.
-    pub fn unpaid_total(&self) -> u128 {
-        self.open.values().fold(0, |sum, work| sum.saturating_add(work.macs))
+    /// Takes everything that a miner that lied has in the window, its part in committed models too, and returns how
+    /// much work it was. Lists of blocks that were won before stand.
+    pub fn forfeit(&mut self, miner: &MinerId) -> u64 {
+        self.intervals.forfeit(miner)
     }
 
-    /// Closes the open work over a block that the pool has won. It is paid when the block is final. Telling of a block
-    /// again changes nothing.
-    pub fn close(&mut self, block: BlockHash, reward: Amount, fee_basis_points: u16) {
-        if self.pending.len() >= MOST_PENDING || self.list(&block).is_some() {
+    /// Work of a miner in the window: what blocks still to be won will pay.
+    pub fn window_macs(&self, miner: &MinerId, scheme: PayScheme) -> u64 {
+        self.intervals.macs(miner, scheme.window())
+    }
+
+    /// Whether a block still to be won could pay a miner, for work or for a model that the pool committed to.
+    pub fn is_owed(&self, miner: &MinerId, scheme: PayScheme) -> bool {
+        self.intervals.is_owed(miner, scheme.window())
+    }
+
+    /// Work of all in the window.
+    pub fn window_total(&self, scheme: PayScheme) -> u128 {
+        self.intervals.total_macs(scheme.window())
+    }
+
+    /// Shares the reward of a block that the pool has won. It is paid when the block is final. Telling of a block again
+    /// changes nothing.
+    pub fn close(&mut self, won: &WonBlock, terms: PayTerms) {
+        let known = won.height <= self.forgotten || self.list(&won.block).is_some();
+        if known || self.pending.len() >= MOST_PENDING {
             return;
         }
-        let open = std::mem::take(&mut self.open);
-        let macs: Vec<u128> = open.values().map(|work| work.macs).collect();
-        let fee = basis_points(reward, fee_basis_points);
-        let shared = Amount(reward.0.saturating_sub(fee.0));
-        let amounts = divide(shared, &macs);
-        let rows = open
-            .into_iter()
-            .zip(amounts)
-            .map(|((miner, work), amount)| ShareRow { miner, account: work.account, macs: work.macs, amount })
-            .collect();
-        self.pending.push(ShareList { block, reward, fee, rows });
+        let mut sums = self.intervals.sums(won.height, terms.scheme.window());
+        let found = won.model.and_then(|root| self.intervals.finder(won.height, &root));
+        let found = found.filter(|_| terms.bonus(won.reward) > Amount::ZERO);
+        if let Some(Found { miner, account, .. }) = found {
+            sums.entry(miner).or_insert(Work { account, macs: 0, points: 0 });
+        }
+        let finder = found.map(|f| f.miner);
+        self.pending.push(ShareList::new(ShareList {
+            block: won.block,
+            height: won.height,
+            reward: won.reward,
+            terms,
+            model: won.model,
+            finder,
+            fee: Amount::ZERO,
+            rows: rows(&sums, terms.scheme, finder),
+        }));
+        self.intervals.end(won.height);
     }
 
     /// A won block is final: its share list is due and kept for proofs. `None` for a block that was not won.
     pub fn settle(&mut self, block: &BlockHash) -> Option<&ShareList> {
         let index = self.pending.iter().position(|list| list.block == *block)?;
         if self.paid.len() >= KEPT_LISTS {
-            self.paid.remove(0);
+            self.forgotten = self.forgotten.max(self.paid.remove(0).height);
         }
         self.paid.push(self.pending.remove(index));
         self.paid.last()
     }
 
-    /// A won block left the chain: its work counts towards the next one again. False for a block that was not won.
+    /// A won block left the chain: nobody is paid for it, and all work stays in the window as if it had not been won.
+    /// False for a block that was not won.
     pub fn reopen(&mut self, block: &BlockHash) -> bool {
-        let Some(index) = self.pending.iter().position(|list| list.block == *block) else { return false };
-        for row in self.pending.remove(index).rows {
-            let work = self.open.entry(row.miner).or_insert(Work { account: row.account, macs: 0 });
-            work.macs = work.macs.saturating_add(row.macs);
-        }
-        true
+        let before = self.pending.len();
+        self.pending.retain(|list| list.block != *block);
+        self.pending.len() < before
     }
 
     /// The share list of a block, won or paid.
@@ -168,4 +158,18 @@ impl Ledger {
     pub fn pending(&self) -> &[ShareList] {
         &self.pending
     }
+}
+
+/// The rows of a list, by miner, without those that can be paid nothing.
+fn rows(sums: &BTreeMap<MinerId, Work>, scheme: PayScheme, finder: Option<MinerId>) -> Vec<ShareRow> {
+    let is_paid = |miner: &MinerId, work: &Work| finder == Some(*miner) || scheme.weight(work.macs, work.points) > 0;
+    let row = |(miner, work): (&MinerId, &Work)| ShareRow {
+        miner: *miner,
+        account: work.account,
+        macs: work.macs,
+        points: work.points,
+        bonus: Amount::ZERO,
+        amount: Amount::ZERO,
+    };
+    sums.iter().filter(|(miner, work)| is_paid(miner, work)).map(row).collect()
 }

@@ -65,8 +65,9 @@ impl Manager {
         }
         let job = self.first_job();
         if !self.miners.contains_key(&miner) {
-            let ledger = &self.ledger;
-            if self.miners.len() >= self.params.max_miners && !evict_one(&mut self.miners, |id| ledger.unpaid(id) > 0) {
+            let (ledger, pay) = (&self.ledger, self.params.pay);
+            let is_owed = |id: &MinerId| ledger.is_owed(id, pay);
+            if self.miners.len() >= self.params.max_miners && !evict_one(&mut self.miners, is_owed) {
                 return self.refused(Refusal::Full, 30_000);
             }
             let burst = self.params.requests_per_s.saturating_mul(2);
@@ -155,7 +156,7 @@ impl Manager {
             record.online = false;
         }
         self.assign_classes();
-        Reply::Goodbye { unpaid_macs: narrow(self.ledger.unpaid(&miner)) }
+        Reply::Goodbye { window_macs: self.ledger.window_macs(&miner, self.params.pay) }
     }
 
     /// Ends a miner's lease.
@@ -194,14 +195,10 @@ impl Manager {
             class: record.map_or(crate::types::Class::Weak, |m| m.rating.class),
             speed_macs_s: record.map_or(0, |m| m.rating.speed_macs_s),
             strong_from_macs_s: self.border_macs_s,
-            unpaid_macs: narrow(self.ledger.unpaid(miner)),
-            pool_unpaid_macs: narrow(self.ledger.unpaid_total()),
+            window_macs: self.ledger.window_macs(miner, self.params.pay),
+            pool_window_macs: u64::try_from(self.ledger.window_total(self.params.pay)).unwrap_or(u64::MAX),
             accepted: record.map_or(0, |m| m.accepted),
             rejected: record.map_or(0, |m| m.rejected),
         }
     }
-}
-
-fn narrow(macs: u128) -> u64 {
-    u64::try_from(macs).unwrap_or(u64::MAX)
 }

@@ -46,6 +46,9 @@ impl Manager {
         let Some(search) = &mut self.search else { return };
         search.attempts += 1;
         let artefact = elite.artefact;
+        if let Some(record) = self.miners.get(&elite.miner) {
+            self.ledger.note_model(artefact.root, elite.miner, record.account);
+        }
         search.committed.push(Committed { artefact, count: elite.count });
         effects.push(Effect::Commit { parent: search.parent(), artefact, attempt: search.attempts });
     }

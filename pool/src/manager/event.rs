@@ -1,12 +1,13 @@
 //! What the manager is told and what it wants done. Events are the journal: the same events in the same order give
 //! the same state.
 
-use podl_chain_spec::{AccountId, Amount, Hash32};
+use podl_chain_spec::{AccountId, Hash32};
 use podl_consensus::types::{BatchPayment, BlobRef, BlockHash, ModelRoot};
 use podl_consensus::workload::Architecture;
 use serde::{Deserialize, Serialize};
 
 use crate::calibration::CalibrationJob;
+use crate::ledger::WonBlock;
 use crate::protocol::Reply;
 use crate::types::{EvaluationPlan, Interval, JobId, LeaseId, MinerId, Share};
 
@@ -115,13 +116,8 @@ pub enum Event {
         /// Which model.
         root: ModelRoot,
     },
-    /// A block of the manager's is on the chain.
-    BlockWon {
-        /// Which.
-        block: BlockHash,
-        /// What it paid.
-        reward: Amount,
-    },
+    /// A block of the manager's is on the chain. May come again, and after its interval is long over.
+    BlockWon(WonBlock),
     /// Such a block became final.
     BlockFinal {
         /// Which.

@@ -115,7 +115,7 @@ impl MinerRecord {
     }
 }
 
-/// Drops the miner that was silent longest among those that are offline, have no lease and no unpaid work.
+/// Drops the miner that was silent longest among those that are offline, have no lease and are owed nothing.
 /// False when there is none.
 pub fn evict_one(miners: &mut BTreeMap<MinerId, MinerRecord>, is_owed: impl Fn(&MinerId) -> bool) -> bool {
     let idle = miners.iter().filter(|(id, m)| !m.online && m.lease.is_none() && !is_owed(id));

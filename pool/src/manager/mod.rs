@@ -129,7 +129,7 @@ impl Manager {
             Event::CalibrationChecked { miner, job, correct } => self.calibration_checked(&miner, job, correct),
             Event::Evaluated { job, outcome } => self.evaluated(job, outcome, &mut effects),
             Event::CommitFailed { parent, root } => self.commit_failed(&parent, &root),
-            Event::BlockWon { block, reward } => self.ledger.close(block, reward, self.params.fee_basis_points),
+            Event::BlockWon(won) => self.ledger.close(&won, self.params.pay_terms()),
             Event::BlockFinal { block } => {
                 let account = self.params.account;
                 let batch = self.ledger.settle(&block).and_then(|list| list.batch(&account));
@@ -159,6 +159,11 @@ impl Manager {
         let lease = self.leases.next_expiry_ms(self.params.heartbeat);
         let commits = self.search.as_ref().filter(|s| s.open).map(|s| self.next_commit_ms(s));
         [lease, commits].into_iter().flatten().filter(|&at| at > self.now_ms).min()
+    }
+
+    /// Goes on under other parameters, after a restart with another configuration. Blocks won before keep their terms.
+    pub fn set_params(&mut self, params: PoolParams) {
+        self.params = params;
     }
 
     /// Parameters.
@@ -241,6 +246,7 @@ impl Manager {
             return;
         }
         self.end_leases();
+        self.ledger.begin(interval.height, self.params.pay);
         let memory = self.memories.recall(Search::memory_key(&interval));
         // Counts of a filler interval mean nothing on the next one's data.
         let stale = if interval.is_filler() { std::mem::take(&mut memory.elites) } else { Vec::new() };

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::classes::ClassRule;
 use crate::lease::HeartbeatRule;
+use crate::ledger::{PayScheme, PayTerms};
 use crate::partition::Scheme;
 
 /// Parameters of a pool.
@@ -15,6 +16,8 @@ pub struct PoolParams {
     pub account: AccountId,
     /// The manager's cut, in hundredths of a percent of a reward.
     pub fee_basis_points: u16,
+    /// How the rest is shared among miners.
+    pub pay: PayScheme,
     /// Most miners known at a time; also bounds the payments of a batch.
     pub max_miners: usize,
     /// How the space is cut.
@@ -83,6 +86,7 @@ impl PoolParams {
         Self {
             account,
             fee_basis_points: 200,
+            pay: PayScheme::default(),
             max_miners: usize::try_from(spec.limits.batch_payments).unwrap_or(1000).min(1000),
             scheme: Scheme::Whole,
             strategy: StrategyKind::Predictor,
@@ -114,5 +118,10 @@ impl PoolParams {
             requests_per_s: 20,
             suspension_ms: train_ms.saturating_mul(5),
         }
+    }
+
+    /// Under what terms won blocks are shared.
+    pub fn pay_terms(&self) -> PayTerms {
+        PayTerms { fee_basis_points: self.fee_basis_points, scheme: self.pay }
     }
 }

@@ -131,6 +131,7 @@ impl Manager {
                 if !is_current {
                     return;
                 }
+                self.note_points(&miner, count);
                 let elite = Elite {
                     miner,
                     artefact: share.artefact,
@@ -159,6 +160,17 @@ impl Manager {
         record.accepted = record.accepted.saturating_add(1);
         if proves_work {
             self.ledger.credit(*miner, record.account, macs);
+        }
+    }
+
+    /// What a confirmed model earns under pay by performance: how far it is above chance, in integers.
+    fn note_points(&mut self, miner: &MinerId, count: u32) {
+        let judged = self.search.as_ref().map(|s| (s.plan.rank_images(), s.interval.workload.classes));
+        if let (Some((images, classes)), Some(record)) = (judged, self.miners.get(miner))
+            && is_above_chance(count, images, classes)
+        {
+            let points = (u64::from(count) * u64::from(classes)).saturating_sub(images.into());
+            self.ledger.note_points(*miner, record.account, points);
         }
     }
 
@@ -209,7 +221,7 @@ impl Manager {
         self.elites().iter().find(|e| e.artefact == *root)
     }
 
-    /// A false claim: unpaid work is lost, the miner is shut out for a while, and its next results are all checked.
+    /// A false claim: the work in the pay window is lost, the miner is shut out for a while, and its next results are all checked.
     fn lied(&mut self, miner: &MinerId) {
         let (now_ms, suspension_ms) = (self.now_ms, self.params.suspension_ms);
         self.take_lease(miner);

@@ -6,8 +6,11 @@ use podl_consensus::workload::{Architecture, Workload};
 
 use super::*;
 use crate::calibration::CalibrationJob;
+use crate::ledger::{PayScheme, WonBlock};
 use crate::protocol::{Refusal, Reply, VERSION};
 use crate::types::{Class, DataSource, Lease, Purpose};
+
+mod pay;
 
 const PLAN: EvaluationPlan = EvaluationPlan { public_images: 100, holdout_images: 400 };
 
@@ -229,16 +232,16 @@ fn work_faster_than_the_measured_speed_allows_is_implausible() {
 }
 
 #[test]
-fn lies_lose_unpaid_work_and_the_next_lease() {
+fn lies_lose_the_window_and_the_next_lease() {
     let mut pool = Pool::new(2);
     pool.work(1, 40, 150);
-    assert!(pool.manager.ledger().unpaid(&id(1)) > 0);
+    assert!(pool.manager.ledger().window_macs(&id(1), PayScheme::default()) > 0);
     let lease = pool.lease(1);
     pool.now_ms += lease.wall_ms;
     let lie = pool.share(&lease, 90);
     assert_eq!(pool.submit(1, &lie), None, "believed until it is checked");
     pool.evaluate(&lie, 41, 151);
-    assert_eq!(pool.manager.ledger().unpaid(&id(1)), 0);
+    assert_eq!(pool.manager.ledger().window_macs(&id(1), PayScheme::default()), 0);
     assert!(matches!(pool.ask(1, Ask::Lease), Reply::Refused { refusal: Refusal::Suspended, .. }));
     assert!(pool.manager.elites().iter().all(|e| e.artefact != lie.artefact));
     // An artefact that is no model of the task is a lie as well.
@@ -255,10 +258,10 @@ fn lies_lose_unpaid_work_and_the_next_lease() {
 fn models_at_chance_earn_nothing() {
     let mut pool = Pool::new(1);
     pool.work(1, 12, 45);
-    assert_eq!(pool.manager.ledger().unpaid(&id(1)), 0);
+    assert_eq!(pool.manager.ledger().window_macs(&id(1), PayScheme::default()), 0);
     assert_eq!(pool.manager.miners()[&id(1)].accepted, 1);
     pool.work(1, 45, 160);
-    assert!(pool.manager.ledger().unpaid(&id(1)) > 0);
+    assert!(pool.manager.ledger().window_macs(&id(1), PayScheme::default()) > 0);
 }
 
 #[test]
@@ -372,7 +375,8 @@ fn a_backup_of_a_silent_leader_wins_and_both_are_paid_for_what_is_verified() {
         Reply::Ack { go_on: false, .. }
     ));
     assert_eq!(pool.manager.unit_counts().cancelled, 1);
-    assert!(pool.manager.ledger().unpaid(&id(leader)) > 0 && pool.manager.ledger().unpaid(&id(backup)) > 0);
+    let ledger = pool.manager.ledger();
+    assert!([leader, backup].iter().all(|miner| ledger.window_macs(&id(*miner), PayScheme::default()) > 0));
 }
 
 #[test]
@@ -415,5 +419,6 @@ fn a_restarted_manager_asks_again_for_what_was_under_way() {
     assert!(!pool.manager.miners()[&id(1)].is_suspended(pool.now_ms), "an answer to no question");
     let wanted = pool.manager.resume();
     assert!(matches!(&wanted[..], [Effect::Evaluate { artefact, .. }] if *artefact == share.artefact));
-    pool.tell(Event::BlockWon { block: Hash32([1; 32]), reward: Amount(5) });
+    let won = WonBlock { block: Hash32([1; 32]), height: 1, reward: Amount(5), model: None };
+    pool.tell(Event::BlockWon(won));
 }

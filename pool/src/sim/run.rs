@@ -9,6 +9,7 @@ use super::agenda::Agenda;
 use super::landscape::SimModel;
 use super::spec::{Cheat, MinerSpec, SimReport, SimSpec, Wins, account};
 use crate::calibration::{self, CalibrationJob};
+use crate::ledger::WonBlock;
 use crate::manager::{Ask, Effect, Event, Manager, Outcome};
 use crate::miner::{Miner, MinerEffect, MinerEvent, TrainOrder, Trained};
 use crate::protocol::{Reply, Request};
@@ -343,7 +344,7 @@ impl Simulation {
     /// What a node does: the best of the committed models on the shard is revealed, and wins if the pool does.
     fn reveal(&mut self) {
         let Some(search) = self.manager.search() else { return };
-        let (parent, full_images) = (search.parent(), self.spec.full_images);
+        let (parent, height, full_images) = (search.parent(), search.interval.height, self.spec.full_images);
         let on_shard = |root: &ModelRoot| self.models.get(root).map(|m| m.count(full_images, "shard", 500));
         let scored = search.committed.iter().map(|c| (on_shard(&c.artefact.root), c.artefact.root));
         let Some((correct, root)) = scored.max() else { return };
@@ -353,8 +354,8 @@ impl Simulation {
             Wins::Luck(permille) => self.luck.below(1000) < permille,
         };
         if wins {
-            let reward = self.spec.reward;
-            self.agenda.later(100, Happening::Manager(Event::BlockWon { block: parent, reward }));
+            let won = WonBlock { block: parent, height, reward: self.spec.reward, model: Some(root) };
+            self.agenda.later(100, Happening::Manager(Event::BlockWon(won)));
             self.agenda.later(CLOSING_MS / 2, Happening::Manager(Event::BlockFinal { block: parent }));
         }
     }
@@ -374,14 +375,14 @@ impl Simulation {
     /// The manager's process is killed and comes back from what its journal holds: its state after the last event, and
     /// the question again for whatever was under way.
     fn kill_manager(&mut self) {
-        let before = self.manager.ledger().unpaid_total();
+        let before = self.manager.ledger().window_total(self.spec.params.pay);
         if let Some(restored) =
             postcard::to_stdvec(&self.manager).ok().and_then(|bytes| postcard::from_bytes::<Manager>(&bytes).ok())
         {
             self.manager = restored;
         }
         self.report.manager_deaths += 1;
-        self.report.lost_macs += before.saturating_sub(self.manager.ledger().unpaid_total());
+        self.report.lost_macs += before.saturating_sub(self.manager.ledger().window_total(self.spec.params.pay));
         let effects = self.manager.resume();
         self.manager_wake_ms = None;
         self.manager_effects(effects);

@@ -8,6 +8,7 @@ use podl_nas::search::StrategyKind;
 
 use crate::classes::ClassRule;
 use crate::lease::HeartbeatRule;
+use crate::ledger::PayScheme;
 use crate::manager::PoolParams;
 use crate::partition::Scheme;
 use crate::sim::{Landscape, MinerSpec, SimSpec, Wins};
@@ -31,6 +32,7 @@ pub fn params() -> PoolParams {
     PoolParams {
         account: AccountId([255; 32]),
         fee_basis_points: 200,
+        pay: PayScheme::default(),
         max_miners: 2000,
         scheme: Scheme::Whole,
         strategy: StrategyKind::Predictor,

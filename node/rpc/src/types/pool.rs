@@ -1,7 +1,7 @@
 //! The pool that a node manages as RPC shows it.
 
 use podl_chain_spec::{AccountId, Amount, Hash32};
-use podl_consensus::types::{BlockHash, Height};
+use podl_consensus::types::{BlockHash, Height, ModelRoot};
 use serde::{Deserialize, Serialize};
 
 /// A miner of the pool.
@@ -17,7 +17,7 @@ pub struct PoolMinerView {
     pub state: String,
     /// Verified multiply-accumulates a second.
     pub verified_macs_per_second: u64,
-    /// Verified multiply-accumulates since the last won block.
+    /// Verified multiply-accumulates in the pay window.
     pub window_macs: u64,
     /// Its share of the pay window, in millionths.
     pub share_ppm: u32,
@@ -40,6 +40,10 @@ pub struct PoolStatus {
     pub account: AccountId,
     /// What the manager keeps, in hundredths of a percent.
     pub fee_basis_points: u32,
+    /// How the rest is shared.
+    pub pay: PayView,
+    /// Work of all in the pay window.
+    pub window_macs: u64,
     /// Name of the partition.
     pub partition: String,
     /// Best confirmed result of the interval: images correct of the manager's hold-out.
@@ -73,4 +77,70 @@ pub struct PayoutView {
     pub fee: Amount,
     /// Account, verified multiply-accumulates, amount.
     pub payments: Vec<(AccountId, u64, Amount)>,
+}
+
+/// How a pool shares what its fee leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PayView {
+    /// By verified work in a window of intervals.
+    Pplns {
+        /// Intervals in the window.
+        window: u16,
+        /// Bonus of the miner whose model won, in hundredths of a percent.
+        finder_basis_points: u16,
+    },
+    /// By how far a miner's best confirmed model of the block's interval is above chance.
+    Performance,
+}
+
+/// One miner's part of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareRowView {
+    /// The miner's ed25519 key.
+    pub miner: Hash32,
+    /// Whom it had paid.
+    pub account: AccountId,
+    /// Its verified multiply-accumulates in the window.
+    pub macs: u64,
+    /// By how many images, times the classes, its best confirmed model of the interval is above chance.
+    pub points: u64,
+    /// What it is paid because its model won.
+    pub bonus: Amount,
+    /// What it is paid, the bonus included.
+    pub amount: Amount,
+}
+
+/// The share list of a block: all that its division follows from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareListView {
+    /// The block.
+    pub block: BlockHash,
+    /// Its height.
+    pub height: Height,
+    /// What it paid the manager.
+    pub reward: Amount,
+    /// What the manager keeps, in hundredths of a percent.
+    pub fee_basis_points: u16,
+    /// How the rest is shared.
+    pub pay: PayView,
+    /// The model that won the block.
+    pub model: Option<ModelRoot>,
+    /// The miner whose model it is.
+    pub finder: Option<Hash32>,
+    /// What the manager keeps.
+    pub fee: Amount,
+    /// Merkle root of all this.
+    pub shares_root: Hash32,
+    /// Sorted by miner.
+    pub rows: Vec<ShareRowView>,
+}
+
+/// A row and the way from it to the root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareProofView {
+    /// The row.
+    pub row: ShareRowView,
+    /// Neighbours from the row upward: their hash, and whether they stand left.
+    pub steps: Vec<(Hash32, bool)>,
 }

@@ -29,6 +29,17 @@ pub fn account(index: usize) -> AccountId {
     ChainSpec::load("dev").unwrap().genesis.accounts[index].account
 }
 
+fn row() -> ShareRowView {
+    ShareRowView {
+        miner: hash(0x11),
+        account: account(4),
+        macs: 1_800_000_000_000,
+        points: 0,
+        bonus: Amount(891_000),
+        amount: Amount(17_820_000),
+    }
+}
+
 /// What a call changed.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -352,6 +363,8 @@ impl NodeApiServer for SmallNode {
             urls: vec!["/ip4/10.0.0.1/tcp/9743/p2p/12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEyNNHBox2".into()],
             account: account(0),
             fee_basis_points: 100,
+            pay: PayView::Pplns { window: 4, finder_basis_points: 500 },
+            window_macs: 4_365_276_000_000,
             partition: "disjoint".into(),
             best_correct: Some(480),
             holdout_images: 1000,
@@ -384,6 +397,25 @@ impl NodeApiServer for SmallNode {
             fee: Amount(180_000),
             payments: vec![(account(4), 1_800_000_000_000, Amount(17_820_000))],
         }])
+    }
+
+    async fn pool_shares(&self, block: Hash32) -> Result<ShareListView, ApiError> {
+        Ok(ShareListView {
+            block,
+            height: 17,
+            reward: Amount(18_000_000),
+            fee_basis_points: 100,
+            pay: PayView::Pplns { window: 4, finder_basis_points: 500 },
+            model: Some(blob_root(b"model")),
+            finder: Some(hash(0x11)),
+            fee: Amount(180_000),
+            shares_root: hash(0x5a),
+            rows: vec![row()],
+        })
+    }
+
+    async fn pool_share_proofs(&self, _: Hash32, _: AccountId) -> Result<Vec<ShareProofView>, ApiError> {
+        Ok(vec![ShareProofView { row: row(), steps: vec![(hash(0x5b), true)] }])
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Line {
     strong_from_macs_s: u64,
     lease_permille: Option<u64>,
     pool_best_permille: Option<u16>,
-    unpaid_macs: u64,
+    window_macs: u64,
     share_ppm: u64,
     accepted: u32,
     refused: u32,
@@ -31,7 +31,7 @@ impl Line {
     pub(super) fn new(status: &MinerStatus, child: Option<usize>) -> Self {
         let standing = status.standing.as_ref();
         let number = |read: fn(&Standing) -> u64| standing.map_or(0, read);
-        let share = |s: &Standing| u128::from(s.unpaid_macs) * 1_000_000 / u128::from(s.pool_unpaid_macs.max(1));
+        let share = |s: &Standing| u128::from(s.window_macs) * 1_000_000 / u128::from(s.pool_window_macs.max(1));
         Self {
             child,
             stage: format!("{:?}", status.stage).to_lowercase(),
@@ -40,7 +40,7 @@ impl Line {
             strong_from_macs_s: number(|s| s.strong_from_macs_s),
             lease_permille: status.progress_permille.map(|p| p.min(1000)),
             pool_best_permille: status.best.as_ref().map(|best| best.permille),
-            unpaid_macs: number(|s| s.unpaid_macs),
+            window_macs: number(|s| s.window_macs),
             share_ppm: standing.map_or(0, |s| u64::try_from(share(s)).unwrap_or(0)),
             accepted: standing.map_or(0, |s| s.accepted),
             refused: standing.map_or(0, |s| s.rejected),
@@ -53,7 +53,7 @@ impl Line {
         Self {
             lease_permille: None,
             speed_macs_s: 0,
-            unpaid_macs: 0,
+            window_macs: 0,
             share_ppm: 0,
             strong_from_macs_s: 0,
             ..self.clone()
@@ -70,9 +70,9 @@ impl Line {
         }));
         parts.extend(self.lease_permille.map(|p| format!("lease {} %", p / 10)));
         parts.extend(self.pool_best_permille.map(|p| format!("pool's best {}.{:03}", p / 1000, p % 1000)));
-        if self.unpaid_macs > 0 {
+        if self.window_macs > 0 {
             parts.push(format!(
-                "{}.{} % of the pool's unpaid work",
+                "{}.{} % of the pool's work in the pay window",
                 self.share_ppm / 10_000,
                 self.share_ppm / 1000 % 10
             ));
@@ -94,8 +94,8 @@ mod tests {
             class: Class::Weak,
             speed_macs_s: 1_234_000_000,
             strong_from_macs_s: 2_000_000_000,
-            unpaid_macs: 25,
-            pool_unpaid_macs: 100,
+            window_macs: 25,
+            pool_window_macs: 100,
             accepted: 7,
             rejected: 1,
         };
@@ -109,7 +109,7 @@ mod tests {
         let line = Line::new(&status, None);
         assert_eq!(
             line.text(),
-            "joined · weak (1,234 MMAC/s, strong from 2,000) · lease 43 % · 25.0 % of the pool's unpaid work · 7 results taken, 1 refused"
+            "joined · weak (1,234 MMAC/s, strong from 2,000) · lease 43 % · 25.0 % of the pool's work in the pay window · 7 results taken, 1 refused"
         );
         let later = Line::new(&MinerStatus { progress_permille: Some(900), ..status }, None);
         assert!(later != line && later.gist() == line.gist());

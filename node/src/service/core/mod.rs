@@ -10,6 +10,7 @@ mod gossip;
 mod imports;
 mod own;
 mod payouts;
+mod payouts_before;
 mod proved;
 mod prune;
 mod query;

@@ -9,7 +9,7 @@ use podl_consensus::hash::blob_root;
 use podl_consensus::interval::{ChainView, Event, Phase};
 use podl_consensus::signed::Signed;
 use podl_consensus::state::Checkpoint;
-use podl_consensus::types::{BlockHash, Commitment, Height, ModelRoot, Opening, ShardKey, commitment_id};
+use podl_consensus::types::{BlockHash, Commitment, Height, ModelRoot, Opening, Outcome, ShardKey, commitment_id};
 use podl_storage::{Aux, Batch, Database, StorageError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,7 +22,7 @@ use crate::service::wire::Gossip;
 use crate::service::worker::Job;
 
 /// Bytes of such a row at most: a payout to as many miners as a batch carries, several times over.
-const ROW_BYTES: usize = 1 << 21;
+pub(super) const ROW_BYTES: usize = 1 << 21;
 /// How far below the last final block own blocks are remembered, for a pool manager that was away.
 const WON_KEPT: Height = 1_000;
 
@@ -32,10 +32,20 @@ pub(super) fn load<T: Serialize + DeserializeOwned>(
     kind: Aux,
     what: &str,
 ) -> Result<BTreeMap<BlockHash, T>, StorageError> {
+    load_with(db, kind, what, |row| codec::decode(row, ROW_BYTES).ok())
+}
+
+/// The same with rows that are read in a way of their own.
+pub(super) fn load_with<T>(
+    db: &Database,
+    kind: Aux,
+    what: &str,
+    decode: impl Fn(&[u8]) -> Option<T>,
+) -> Result<BTreeMap<BlockHash, T>, StorageError> {
     let damaged = || StorageError::Damaged { what: format!("a row of {what}") };
     let read = |(key, row): (Vec<u8>, Vec<u8>)| {
         let block = Hash32(key.try_into().map_err(|_| damaged())?);
-        Ok((block, codec::decode(&row, ROW_BYTES).map_err(|_| damaged())?))
+        Ok((block, decode(&row).ok_or_else(damaged)?))
     };
     db.aux_rows(kind)?.into_iter().map(read).collect()
 }
@@ -147,10 +157,20 @@ impl Core {
     /// Tells the miner when the head is a block of its own account.
     pub(super) fn tell_winner(&mut self, head: Checkpoint) {
         if let Some(won) = self.won.get(&head.block) {
-            let WonBlock { height, paid } = *won;
-            tracing::info!(height, %paid, "this node's model won");
-            self.tell_miner(MiningEvent::Won { block: head.block, height, paid });
+            let won = *won;
+            tracing::info!(height = won.height, paid = %won.paid, "this node's model won");
+            self.tell_won(head.block, won);
         }
+    }
+
+    /// Tells the miner of a block of its own account, with the model that won it.
+    fn tell_won(&mut self, block: BlockHash, won: WonBlock) {
+        // Without the block, which only a failing disk hides, the pool shares the finder's bonus.
+        let model = self.any_block(&block).ok().flatten().and_then(|block| match block.body.outcome {
+            Outcome::Scored { opening, .. } => Some(opening.model_root),
+            Outcome::Void { .. } | Outcome::Idle { .. } => None,
+        });
+        self.tell_miner(MiningEvent::Won { block, height: won.height, paid: won.paid, model });
     }
 
     /// Notes in a block's own batch what it pays this node's account for its model.
@@ -178,11 +198,11 @@ impl Core {
             .collect();
         let mut forget: Vec<BlockHash> =
             self.won.iter().filter(|(_, won)| won.height + WON_KEPT < to).map(|(block, _)| *block).collect();
-        for (block, WonBlock { height, paid }) in due {
-            let is_final = self.db.final_hash(height)? == Some(block);
+        for (block, won) in due {
+            let is_final = self.db.final_hash(won.height)? == Some(block);
             if is_final {
                 // While the node catches up no interval begins on its blocks, so this may be the first word of it.
-                self.tell_miner(MiningEvent::Won { block, height, paid });
+                self.tell_won(block, won);
             } else {
                 forget.push(block);
             }
@@ -211,9 +231,9 @@ impl Core {
         let (base, final_height) = (self.machine.base(), self.finalised().height);
         let above = self.won.iter().filter(|(_, won)| won.height > final_height);
         let above: Vec<(BlockHash, WonBlock)> = above.map(|(block, won)| (*block, *won)).collect();
-        for (block, WonBlock { height, paid }) in above {
-            if self.view.chain.ancestor(&base.block, height) == Some(block) {
-                self.tell_miner(MiningEvent::Won { block, height, paid });
+        for (block, won) in above {
+            if self.view.chain.ancestor(&base.block, won.height) == Some(block) {
+                self.tell_won(block, won);
             }
         }
         Ok(())

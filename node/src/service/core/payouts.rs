@@ -17,7 +17,8 @@ use podl_rpc::types::{PayoutView, TxState};
 use podl_storage::{Aux, Database, StorageError};
 use serde::{Deserialize, Serialize};
 
-use super::own::load;
+use super::own::{ROW_BYTES, load_with};
+use super::payouts_before::PayoutBefore;
 use super::{Core, CoreError, SendError};
 use crate::service::wire::Gossip;
 
@@ -26,7 +27,7 @@ const KEPT: usize = 256;
 
 /// How far a payout is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Step {
+pub(super) enum Step {
     /// Not signed: the account cannot pay it yet.
     Due,
     /// Signed and sent.
@@ -39,10 +40,10 @@ enum Step {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payout {
     /// Height of the block.
-    height: Height,
+    pub(super) height: Height,
     /// Who gets what.
-    list: ShareList,
-    step: Step,
+    pub(super) list: ShareList,
+    pub(super) step: Step,
 }
 
 impl Payout {
@@ -52,8 +53,7 @@ impl Payout {
             Step::Sent(signed) => Some(signed.message.id()),
             Step::Paid(id) => Some(*id),
         };
-        let row =
-            |row: &podl_pool::ledger::ShareRow| (row.account, u64::try_from(row.macs).unwrap_or(u64::MAX), row.amount);
+        let row = |row: &podl_pool::ledger::ShareRow| (row.account, row.macs, row.amount);
         PayoutView {
             block: self.list.block,
             height: self.height,
@@ -77,8 +77,14 @@ pub(super) struct Payouts {
 
 impl Payouts {
     pub fn load(db: &Database) -> Result<Self, StorageError> {
-        Ok(Self { rows: load(db, Aux::Payouts, "payouts")?, is_short: false })
+        Ok(Self { rows: load_with(db, Aux::Payouts, "payouts", decode)?, is_short: false })
     }
+}
+
+/// A row of this program or of one before it, which kept no height in the list.
+pub(super) fn decode(row: &[u8]) -> Option<Payout> {
+    let now = codec::decode::<Payout>(row, ROW_BYTES).ok().filter(|payout| payout.list.height == payout.height);
+    now.or_else(|| codec::decode::<PayoutBefore>(row, ROW_BYTES).ok().map(Payout::from))
 }
 
 impl Core {
@@ -93,7 +99,7 @@ impl Core {
         if !owes || self.payouts.rows.contains_key(&list.block) {
             return Ok(());
         }
-        let height = self.any_block(&list.block)?.map_or(0, |block| block.height());
+        let height = list.height;
         self.keep_payout(Payout { height, list, step: Step::Due })?;
         self.forget_old_payouts()?;
         self.follow_payouts()
@@ -104,6 +110,11 @@ impl Core {
         let mut rows: Vec<&Payout> = self.payouts.rows.values().collect();
         rows.sort_by_key(|payout| std::cmp::Reverse((payout.height, payout.list.block)));
         rows.into_iter().take(limit).map(Payout::view).collect()
+    }
+
+    /// The share list of a block whose payout is known here.
+    pub fn share_list(&self, block: &BlockHash) -> Option<ShareList> {
+        self.payouts.rows.get(block).map(|payout| payout.list.clone())
     }
 
     /// Signs what can be paid, sends again what is on no chain, notes what is final.

@@ -9,6 +9,7 @@ use podl_consensus::rules::IntervalContext;
 use podl_consensus::types::BlockHash;
 use podl_network::BlobStore;
 use podl_pool::drivers::{ManagerDriver, PoolAction};
+use podl_pool::ledger::{ShareList, WonBlock};
 use podl_pool::types::{DataSource, Interval};
 
 use super::PoolParts;
@@ -97,7 +98,9 @@ impl Desk {
                 self.manager.end_interval(parent);
             }
             MiningEvent::CommitFailed { parent, model_root } => self.manager.commit_failed(parent, model_root),
-            MiningEvent::Won { block, paid, .. } => self.manager.block_won(block, paid),
+            MiningEvent::Won { block, height, paid: reward, model } => {
+                self.manager.block_won(WonBlock { block, height, reward, model });
+            }
             MiningEvent::Settled { block, is_final: true } => self.manager.block_final(block),
             MiningEvent::Settled { block, is_final: false } => self.manager.block_lost(block),
         }
@@ -143,7 +146,7 @@ impl Desk {
         let _ = self.core.commit(Committed { parent, artefact });
     }
 
-    fn pay(&self, list: podl_pool::ledger::ShareList) {
+    fn pay(&self, list: ShareList) {
         if list.batch(&self.account).is_some() {
             self.core.post(move |core| {
                 if let Err(error) = core.pay_shares(list) {

@@ -23,6 +23,7 @@ use podl_pool::drivers::{
     BenchError, Journal, JournalError, LocalTransport, ManagerConfig, ManagerDriver, MinerConfig, MinerHandle,
     TrainBench, TrainSettings, start_miner, system_clock,
 };
+use podl_pool::ledger::PayScheme;
 use podl_pool::manager::PoolParams;
 use podl_pool::types::MinerId;
 use tokio::sync::mpsc;
@@ -72,6 +73,8 @@ pub struct PoolParts {
     pub account: AccountId,
     /// What the manager keeps, in hundredths of a percent.
     pub fee_basis_points: u16,
+    /// How the rest is shared.
+    pub pay: PayScheme,
     /// Folder of the journal.
     pub folder: PathBuf,
     /// Requests of miners; none when only the node itself mines.
@@ -99,6 +102,7 @@ impl Pool {
     pub fn start(parts: PoolParts) -> Result<Self, PoolError> {
         let params = PoolParams {
             fee_basis_points: parts.fee_basis_points,
+            pay: parts.pay,
             ..PoolParams::for_chain(&parts.spec, parts.account)
         };
         let (inputs, desk_inputs) = channel();

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use jsonrpsee::core::async_trait;
 use libp2p::PeerId;
 use podl_chain_spec::AccountId;
+use podl_consensus::types::BlockHash;
 use podl_pool::drivers::{ManagerDriver, MinerOverview, PoolOverview};
+use podl_pool::ledger::ShareList;
 use podl_pool::manager::PoolParams;
 use podl_pool::types::{Class, MinerId};
-use podl_rpc::types::{PayoutView, PoolMinerView, PoolStatus};
+use podl_rpc::types::{PayoutView, PoolMinerView, PoolStatus, ShareListView, ShareProofView};
 
 use crate::service::api::PoolApi;
 use crate::service::input::CoreHandle;
+use crate::shares;
 
 /// Reads the pool for RPC.
 pub struct PoolReader {
@@ -31,6 +34,8 @@ impl PoolApi for PoolReader {
             urls: listen.iter().map(|address| format!("{address}/p2p/{}", self.peer_id)).collect(),
             account: self.account,
             fee_basis_points: self.params.fee_basis_points.into(),
+            pay: shares::pay_view(self.params.pay),
+            window_macs: u64::try_from(overview.window_macs).unwrap_or(u64::MAX),
             partition: format!("{:?}", self.params.scheme).to_lowercase(),
             best_correct: overview.best.map(|(correct, _)| correct),
             holdout_images: overview.best.map_or(0, |(_, images)| images),
@@ -42,6 +47,22 @@ impl PoolApi for PoolReader {
 
     async fn payouts(&self, limit: usize) -> Vec<PayoutView> {
         self.core.ask(move |core| core.payouts(limit)).await.unwrap_or_default()
+    }
+
+    async fn shares(&self, block: BlockHash) -> Option<ShareListView> {
+        Some(shares::view(&self.list(block).await?))
+    }
+
+    async fn share_proofs(&self, block: BlockHash, account: AccountId) -> Option<Vec<ShareProofView>> {
+        Some(shares::proofs(&self.list(block).await?, &account))
+    }
+}
+
+impl PoolReader {
+    /// A share list: the core keeps those of payouts longer, the manager has those of blocks that are not final too.
+    async fn list(&self, block: BlockHash) -> Option<ShareList> {
+        let kept = self.core.ask(move |core| core.share_list(&block)).await.ok().flatten();
+        kept.or_else(|| self.manager.share_list(&block))
     }
 }
 
@@ -56,15 +77,15 @@ fn miner_view(miner: &MinerOverview, overview: &PoolOverview) -> PoolMinerView {
         Class::Strong => "strong",
         Class::Weak => "weak",
     };
-    let share = u128::from(standing.unpaid_macs) * 1_000_000;
+    let share = u128::from(standing.window_macs) * 1_000_000;
     PoolMinerView {
         peer_id: peer_id(&miner.id),
         account: miner.account,
         class: class.into(),
         state: state.into(),
         verified_macs_per_second: standing.speed_macs_s,
-        window_macs: standing.unpaid_macs,
-        share_ppm: share.checked_div(overview.unpaid_macs).and_then(|ppm| u32::try_from(ppm).ok()).unwrap_or(0),
+        window_macs: standing.window_macs,
+        share_ppm: share.checked_div(overview.window_macs).and_then(|ppm| u32::try_from(ppm).ok()).unwrap_or(0),
         pending: miner.pending,
         leases: u32::from(miner.working),
         accepted: standing.accepted.into(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use podl_chain_spec::{Amount, Hash32};
 use podl_consensus::testkit::{BALANCE, account, small_spec};
 use podl_consensus::types::{BlockHash, Payment, TransactionKind};
-use podl_pool::ledger::{ShareList, ShareRow};
+use podl_pool::ledger::{PayScheme, PayTerms, ShareList, ShareRow};
 use podl_pool::types::MinerId;
 use podl_rpc::types::PayoutView;
 
@@ -31,7 +31,10 @@ struct Recorder {
 impl MiningPort for Recorder {
     fn on_event(&mut self, event: MiningEvent) {
         let heard = match event {
-            MiningEvent::Won { block, paid, .. } => Heard::Won(block, paid),
+            MiningEvent::Won { block, paid, model, .. } => {
+                assert!(model.is_some(), "told which model won");
+                Heard::Won(block, paid)
+            }
             MiningEvent::Settled { block, is_final } => Heard::Settled(block, is_final),
             _ => return,
         };
@@ -61,8 +64,17 @@ fn bed() -> (Bed, Vec<BlockHash>) {
 }
 
 fn list(block: BlockHash, amount: u64) -> ShareList {
-    let row = ShareRow { miner: MinerId(Hash32([1; 32])), account: account(MINER), macs: 5, amount: Amount(amount) };
-    ShareList { block, reward: Amount(amount + 1), fee: Amount(1), rows: vec![row] }
+    let terms = PayTerms { fee_basis_points: 0, scheme: PayScheme::default() };
+    let row = ShareRow {
+        miner: MinerId(Hash32([1; 32])),
+        account: account(MINER),
+        macs: 5,
+        points: 0,
+        bonus: Amount::ZERO,
+        amount: Amount(amount),
+    };
+    let (reward, fee, rows) = (Amount(amount), Amount::ZERO, vec![row]);
+    ShareList { block, height: 1, reward, terms, model: None, finder: None, fee, rows }
 }
 
 fn payout(bed: &mut Bed) -> PayoutView {

@@ -1,0 +1,53 @@
+//! What the manager tells the books.
+
+use super::*;
+use crate::ledger::ShareList;
+
+fn won(pool: &mut Pool, height: u8, model: Option<Hash32>) -> ShareList {
+    let won = WonBlock { block: Hash32([200 + height; 32]), height: height.into(), reward: Amount(1_000_000), model };
+    pool.tell(Event::BlockWon(won));
+    pool.manager.ledger().list(&won.block).unwrap().clone()
+}
+
+#[test]
+fn the_miner_of_the_committed_model_finds_the_block() {
+    let mut pool = Pool::new(2);
+    let model = pool.work(1, 40, 150).artefact.root;
+    pool.work(2, 30, 120);
+    assert_eq!(pool.commits(), [(model, 1)]);
+    let list = won(&mut pool, 1, Some(model));
+    assert_eq!(list.finder, Some(id(1)));
+    let bonus: Vec<u64> = list.rows.iter().map(|row| row.bonus.0).collect();
+    assert_eq!(bonus, [49_000, 0], "a twentieth of what the fee leaves");
+    let standing = pool.manager.standing(&id(1));
+    assert!(standing.window_macs > 0 && standing.pool_window_macs > standing.window_macs, "still in the window");
+}
+
+#[test]
+fn work_is_in_the_window_for_four_intervals() {
+    let mut pool = Pool::new(1);
+    pool.work(1, 40, 150);
+    let workload = pool.manager.search().unwrap().interval.workload.clone();
+    for height in 2..=5 {
+        pool.now_ms += 60_000;
+        pool.begin(height, &workload, None);
+        assert_eq!(pool.manager.standing(&id(1)).window_macs > 0, height < 5, "interval {height}");
+    }
+    let Reply::Goodbye { window_macs } = pool.ask(1, Ask::Leave) else { panic!("no goodbye") };
+    assert_eq!(window_macs, 0);
+}
+
+#[test]
+fn pay_by_performance_counts_images_above_chance() {
+    let mut pool = Pool::new(2);
+    pool.manager.set_params(PoolParams { pay: PayScheme::Performance, ..pool.manager.params().clone() });
+    // Of 400 hold-out images 40 are chance.
+    let model = pool.work(1, 40, 140).artefact.root;
+    pool.work(2, 40, 240);
+    let list = won(&mut pool, 1, Some(model));
+    let points: Vec<u64> = list.rows.iter().map(|row| row.points).collect();
+    assert_eq!(points, [1000, 2000], "ten classes: a hundred and two hundred images");
+    assert_eq!(list.rows.iter().map(|row| row.amount.0).collect::<Vec<_>>(), [326_667, 653_333]);
+    let again: Manager = postcard::from_bytes(&postcard::to_stdvec(&pool.manager).unwrap()).unwrap();
+    assert_eq!(again, pool.manager);
+}
