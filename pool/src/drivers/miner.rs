@@ -1,6 +1,6 @@
 //! The miner's driver: one thread for its machine, one for the network, one (and the trainer's) for work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use podl_chain_spec::AccountId;
 use podl_consensus::hash::blob_root;
 use podl_consensus::types::BlobRef;
 
-use super::{PoolTransport, Workbench, lower_priority};
+use super::{PoolTransport, Product, Workbench, lower_priority};
 use crate::calibration::CalibrationJob;
 use crate::miner::{Miner, MinerEffect, MinerEvent, Stage, TrainOrder};
 use crate::protocol::{self, CHUNK_BYTES, INLINE_BYTES, Refusal, Reply, Request, Standing};
@@ -19,6 +19,8 @@ use crate::types::{Base, DataSource, EvaluationPlan, Interval};
 
 /// Artefacts that wait to be handed in.
 const MOST_ARTEFACTS: usize = 32;
+/// States of finished trainings that are kept for audits.
+const MOST_STATES: usize = 8;
 
 /// Settings of a miner.
 #[derive(Clone, Debug)]
@@ -104,6 +106,9 @@ enum Work {
 /// Bytes of artefacts by root, between training and handing in.
 type Artefacts = Arc<Mutex<BTreeMap<podl_chain_spec::Hash32, Vec<u8>>>>;
 
+/// States that the last trainings went on from, the oldest first, for audits.
+type States = Arc<Mutex<VecDeque<(podl_chain_spec::Hash32, Arc<Vec<u8>>)>>>;
+
 /// Starts a miner on threads of its own.
 ///
 /// # Errors
@@ -117,10 +122,16 @@ pub fn start_miner(
     let (requests, request_inbox) = channel();
     let (work, work_inbox) = channel();
     let artefacts: Artefacts = Arc::default();
+    let states: States = Arc::default();
     let named = |name: &str| std::thread::Builder::new().name(name.into());
-    let network = Network { transport: transport.clone(), artefacts: artefacts.clone(), events: events.clone() };
+    let network = Network {
+        transport: transport.clone(),
+        artefacts: artefacts.clone(),
+        states: states.clone(),
+        events: events.clone(),
+    };
     named("pool-net").spawn(move || network.run(&request_inbox))?;
-    let worker = Worker { bench, transport, artefacts, events: events.clone() };
+    let worker = Worker { bench, transport, artefacts, states, events: events.clone() };
     let niceness = config.niceness;
     named("pool-work").spawn(move || {
         lower_priority(niceness);
@@ -209,6 +220,7 @@ impl Control {
 struct Network {
     transport: Arc<dyn PoolTransport>,
     artefacts: Artefacts,
+    states: States,
     events: Sender<MinerEvent>,
 }
 
@@ -231,8 +243,11 @@ impl Network {
             let bytes = self.artefacts.lock().unwrap_or_else(PoisonError::into_inner).get(&root).cloned()?;
             if bytes.len() <= INLINE_BYTES {
                 *inline = Some(bytes);
-            } else if let Some(refused) = self.upload(share.artefact, &bytes)? {
-                return Some(refused);
+            } else {
+                let last = self.upload(share.artefact, &bytes)?;
+                if !matches!(last, Reply::Ack { .. }) {
+                    return Some(last);
+                }
             }
             let reply = self.request(&request)?;
             let is_taken = !matches!(reply, Reply::Refused { refusal: Refusal::Busy | Refusal::RateLimited, .. });
@@ -241,20 +256,32 @@ impl Network {
             }
             return Some(reply);
         }
+        if let Request::Chunk { artefact, .. } = &request
+            && let Some(state) = self.state(&artefact.root)
+        {
+            return self.upload(*artefact, &state);
+        }
+        // A state that is gone goes out as the empty chunk, which is refused.
         self.request(&request)
     }
 
-    /// Sends an artefact in chunks. A refusal ends it and is what the machine hears.
-    fn upload(&self, artefact: BlobRef, bytes: &[u8]) -> Option<Option<Reply>> {
-        let mut offset = 0;
+    fn state(&self, root: &podl_chain_spec::Hash32) -> Option<Arc<Vec<u8>>> {
+        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.iter().find(|(kept, _)| kept == root).map(|(_, bytes)| bytes.clone())
+    }
+
+    /// Sends a blob in chunks; returns the last reply. A refusal ends it and is what the machine hears.
+    fn upload(&self, blob: BlobRef, bytes: &[u8]) -> Option<Reply> {
+        let (mut offset, mut last) = (0, None);
         for chunk in bytes.chunks(CHUNK_BYTES) {
-            let request = Request::Chunk { artefact, offset, bytes: chunk.to_vec() };
-            match self.request(&request)? {
-                Reply::Ack { .. } => offset += chunk.len() as u64,
-                refused => return Some(Some(refused)),
+            let reply = self.request(&Request::Chunk { artefact: blob, offset, bytes: chunk.to_vec() })?;
+            if !matches!(reply, Reply::Ack { .. }) {
+                return Some(reply);
             }
+            offset += chunk.len() as u64;
+            last = Some(reply);
         }
-        Some(None)
+        last
     }
 
     fn request(&self, request: &Request) -> Option<Reply> {
@@ -270,6 +297,7 @@ struct Worker {
     bench: Box<dyn Workbench>,
     transport: Arc<dyn PoolTransport>,
     artefacts: Artefacts,
+    states: States,
     events: Sender<MinerEvent>,
 }
 
@@ -293,7 +321,7 @@ impl Worker {
     fn prepare(&mut self, interval: &Interval, plan: EvaluationPlan) -> MinerEvent {
         let parent = interval.parent;
         let blob = match &interval.data {
-            DataSource::Published { data, .. } if !self.bench.holds(data) => match self.fetch(*data) {
+            DataSource::Published { data, .. } if !self.bench.holds(data, None) => match self.fetch(*data) {
                 Some(bytes) => Some(bytes),
                 None => return MinerEvent::NotPrepared { parent },
             },
@@ -329,7 +357,7 @@ impl Worker {
             return MinerEvent::Finished { order: id, result: None };
         }
         let base = match order.base {
-            Some(base) if !self.bench.holds(&base) => match self.fetch(base) {
+            Some(base) if !self.bench.holds(&base, order.base_end) => match self.fetch(base) {
                 Some(bytes) => Some(bytes),
                 None => return MinerEvent::Finished { order: id, result: None },
             },
@@ -341,12 +369,15 @@ impl Worker {
             let _ = events.send(MinerEvent::Progressed { order: id, images });
         };
         let result = match self.bench.train(order, base.as_deref(), cancel, &mut progress) {
-            Ok((bytes, trained)) => {
+            Ok(Product { artefact, start, trained }) => {
+                if let Some(state) = start {
+                    self.keep_state(trained.states.start, state);
+                }
                 let mut artefacts = self.artefacts.lock().unwrap_or_else(PoisonError::into_inner);
                 while artefacts.len() >= MOST_ARTEFACTS {
                     artefacts.pop_first();
                 }
-                artefacts.insert(trained.artefact.root, bytes);
+                artefacts.insert(trained.artefact.root, artefact);
                 Some(trained)
             }
             Err(error) => {
@@ -355,5 +386,14 @@ impl Worker {
             }
         };
         MinerEvent::Finished { order: id, result }
+    }
+
+    fn keep_state(&self, hash: podl_chain_spec::Hash32, state: Arc<Vec<u8>>) {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.retain(|(kept, _)| *kept != hash);
+        states.push_back((hash, state));
+        if states.len() > MOST_STATES {
+            states.pop_front();
+        }
     }
 }
