@@ -382,6 +382,9 @@ fn replays_of_every_start_end_at_the_same_bits() {
     }
 }
 
+/// What is done to an audit before it is begun.
+type Change<'a> = &'a dyn Fn(&mut AuditOrder, &mut Material);
+
 #[test]
 fn whatever_differs_is_told_apart_from_what_cannot_be_decided() {
     let mut trial = Trial::new(1, 1);
@@ -389,12 +392,12 @@ fn whatever_differs_is_told_apart_from_what_cannot_be_decided() {
     let product = trial.train(&order, None);
     let next_order = trial.order(2, Some(&product.trained));
     let next = trial.train(&next_order, None);
-    let mut verdict = |order: &TrainOrder, made: &Product, base, change: &dyn Fn(&mut AuditOrder, &mut Material)| {
+    let mut verdict = |order: &TrainOrder, made: &Product, base, change: Change<'_>| {
         let (mut audit, mut material) = trial.audit(order, made, base);
         change(&mut audit, &mut material);
         trial.auditor.audit(&audit, &material)
     };
-    let changes: [&dyn Fn(&mut AuditOrder, &mut Material); 9] = [
+    let changes: [Change<'_>; 9] = [
         &|a, _| a.images += 32,
         &|a, _| a.images -= 32,
         &|a, _| a.recipe.seed ^= 1,
@@ -416,7 +419,7 @@ fn whatever_differs_is_told_apart_from_what_cannot_be_decided() {
         m.start = Some(Arc::new(bytes));
     };
     assert!(matches!(verdict(&next_order, &next, Some(&product), &cut), Verdict::Different(_)));
-    let undecided: [&dyn Fn(&mut AuditOrder, &mut Material); 3] =
+    let undecided: [Change<'_>; 3] =
         [&|_, m| m.interval = None, &|_, m| m.start = None, &|a, _| a.task = Hash32([77; 32])];
     for (number, change) in undecided.into_iter().enumerate() {
         let found = verdict(&next_order, &next, Some(&product), change);
