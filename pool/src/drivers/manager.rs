@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use podl_chain_spec::{AccountId, Amount, Caps, Hash32};
 use podl_consensus::hash::blob_root;
@@ -508,6 +509,10 @@ impl Shared {
         lower_priority(NICENESS);
         let mut auditor = Auditor::new(self.caps.clone(), self.cancel.clone());
         while let Some((audit, order)) = self.audits.pop() {
+            // A manager that goes on after a restart has no data until its node names the interval again.
+            while self.lock().current.is_none() && !self.cancel.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(100));
+            }
             let material = self.audit_material(&order);
             let start = std::time::Instant::now();
             let verdict = auditor.audit(&order, &material);

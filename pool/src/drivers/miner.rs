@@ -19,6 +19,9 @@ use crate::types::{Base, DataSource, EvaluationPlan, Interval};
 
 /// Artefacts that wait to be handed in.
 const MOST_ARTEFACTS: usize = 32;
+/// How often a chunk waits because it came too fast, and how long at most.
+const MOST_WAITS: usize = 5;
+const LONGEST_WAIT_MS: u64 = 1500;
 /// States of finished trainings that are kept for audits.
 const MOST_STATES: usize = 8;
 
@@ -274,7 +277,7 @@ impl Network {
     fn upload(&self, blob: BlobRef, bytes: &[u8]) -> Option<Reply> {
         let (mut offset, mut last) = (0, None);
         for chunk in bytes.chunks(CHUNK_BYTES) {
-            let reply = self.request(&Request::Chunk { artefact: blob, offset, bytes: chunk.to_vec() })?;
+            let reply = self.send_patiently(&Request::Chunk { artefact: blob, offset, bytes: chunk.to_vec() })?;
             if !matches!(reply, Reply::Ack { .. }) {
                 return Some(reply);
             }
@@ -282,6 +285,20 @@ impl Network {
             last = Some(reply);
         }
         last
+    }
+
+    /// A request that waits as told when it comes too fast. A large blob has more chunks than the pool takes at once;
+    /// from the beginning again it would never end.
+    fn send_patiently(&self, request: &Request) -> Option<Reply> {
+        for _ in 0..MOST_WAITS {
+            match self.request(request)? {
+                Reply::Refused { refusal: Refusal::RateLimited, retry_ms } => {
+                    std::thread::sleep(Duration::from_millis(retry_ms.min(LONGEST_WAIT_MS)));
+                }
+                reply => return Some(reply),
+            }
+        }
+        self.request(request)
     }
 
     fn request(&self, request: &Request) -> Option<Reply> {
@@ -395,5 +412,62 @@ impl Worker {
         if states.len() > MOST_STATES {
             states.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use podl_chain_spec::Hash32;
+
+    use super::*;
+    use crate::drivers::TransportError;
+    use crate::types::Class;
+
+    /// Takes chunks in order, but every third request comes too fast.
+    #[derive(Default)]
+    struct Hasty {
+        requests: Mutex<u32>,
+        taken: Mutex<Vec<u8>>,
+    }
+
+    impl PoolTransport for Hasty {
+        fn request(&self, bytes: Vec<u8>) -> Result<Vec<u8>, TransportError> {
+            let Ok(Request::Chunk { offset, bytes, .. }) = protocol::decode_request(&bytes) else { panic!("a chunk") };
+            let mut requests = self.requests.lock().unwrap();
+            *requests += 1;
+            if requests.is_multiple_of(3) {
+                let reply = Reply::Refused { refusal: Refusal::RateLimited, retry_ms: 1 };
+                return Ok(protocol::encode(&reply));
+            }
+            let mut taken = self.taken.lock().unwrap();
+            assert_eq!(taken.len() as u64, offset);
+            taken.extend(bytes);
+            let standing = Standing {
+                class: Class::Weak,
+                speed_macs_s: 0,
+                strong_from_macs_s: 0,
+                unpaid_macs: 0,
+                pool_unpaid_macs: 0,
+                accepted: 0,
+                rejected: 0,
+            };
+            Ok(protocol::encode(&Reply::Ack { go_on: true, best: None, standing, audit: None }))
+        }
+
+        fn fetch_blob(&self, _: BlobRef) -> Result<Vec<u8>, TransportError> {
+            Err(TransportError("none".into()))
+        }
+    }
+
+    #[test]
+    fn an_upload_that_comes_too_fast_goes_on_where_it_was() {
+        let transport = Arc::new(Hasty::default());
+        let (events, _inbox) = channel();
+        let network =
+            Network { transport: transport.clone(), artefacts: Arc::default(), states: Arc::default(), events };
+        let state: Vec<u8> = (0..CHUNK_BYTES * 7 + 5).map(|i| (i % 251) as u8).collect();
+        let blob = BlobRef { root: Hash32([1; 32]), bytes: state.len() as u64 };
+        assert!(matches!(network.upload(blob, &state), Some(Reply::Ack { .. })));
+        assert_eq!(*transport.taken.lock().unwrap(), state);
     }
 }

@@ -9,7 +9,7 @@ use podl_nas::data::{Dataset, encode_dataset, generate, input_table};
 use super::super::audit::{Auditor, Material};
 use super::*;
 use crate::calibration::CalibrationJob;
-use crate::manager::{AuditCounts, AuditOrder, AuditRule, StartFrom, Verdict};
+use crate::manager::{AuditCounts, AuditOrder, AuditRule, Effect, Manager, StartFrom, Verdict};
 use crate::miner::TrainOrder;
 use crate::training::{STATE_BYTES, States, TrainRule, order_seed, state_bytes};
 use crate::types::EvaluationPlan;
@@ -139,6 +139,10 @@ struct Audited {
 
 impl Audited {
     fn new(seed: u8) -> Self {
+        Self::with_journal(seed, None)
+    }
+
+    fn with_journal(seed: u8, journal: Option<(Journal, Option<Manager>)>) -> Self {
         let mut spec = spec();
         spec.phases.train_ms = 8000;
         let (sender, actions) = channel();
@@ -154,7 +158,7 @@ impl Audited {
             threads: 1,
             store_bytes: 64 << 20,
             store: Box::new(MemoryStore::default()),
-            journal: None,
+            journal,
             clock: system_clock(),
             sink: Arc::new(move |action| drop(sender.lock().unwrap().send(action))),
         };
@@ -276,6 +280,28 @@ fn honest_miners_never_fail_an_audit() {
         assert_eq!(pool.audits().failed, 0, "seed {seed}: leaving is no failure");
     }
     assert_eq!(began.len(), 3, "{began:?}");
+}
+
+#[test]
+fn a_restarted_manager_begins_its_replay_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = Audited::with_journal(5, Some(Journal::open(folder.path()).unwrap()));
+    let miner = pool.join(1, Cheat::Honest);
+    pool.manager.begin_interval(filler(&pool.spec), None, 30_000);
+    let accepted = || pool.manager.overview().miners.iter().any(|m| m.standing.accepted > 0);
+    assert!(pool.wait(20_000, accepted), "{:?}", miner.status());
+    // Its replay takes as long as its training did.
+    miner.stop_within(Duration::from_secs(10)).unwrap();
+    let passed = pool.audits().passed;
+    drop(pool);
+    let (journal, restored) = Journal::open(folder.path()).unwrap();
+    let effects = restored.as_ref().unwrap().resume();
+    assert!(effects.iter().any(|e| matches!(e, Effect::Audit { .. })), "{effects:?}");
+    let pool = Audited::with_journal(5, Some((journal, restored)));
+    std::thread::sleep(Duration::from_millis(200));
+    pool.manager.begin_interval(filler(&pool.spec), None, 20_000);
+    assert!(pool.wait(20_000, || pool.audits().passed > passed), "{:?}", pool.audits());
+    assert_eq!((pool.audits().failed, pool.audits().undecided), (0, 0));
 }
 
 struct Trial {
