@@ -178,7 +178,7 @@ impl PoolLink {
     /// # Errors
     /// [`MinerError`] when threads cannot be started.
     pub fn mine(&self, account: AccountId, threads: usize) -> Result<MinerHandle, MinerError> {
-        let settings = TrainSettings { niceness: NICENESS, ..TrainSettings::default() };
+        let settings = TrainSettings { niceness: NICENESS };
         let bench = TrainBench::new(threads, self.spec.caps.clone(), settings)?;
         let config = MinerConfig { account, agent: format!("podl/{}", crate::VERSION), niceness: NICENESS };
         Ok(start_miner(config, Arc::new(self.transport()), Box::new(bench))?)

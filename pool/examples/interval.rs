@@ -1,7 +1,8 @@
 //! One pool in one process, without a chain: real training over several rounds of one task, to measure what a phase of
 //! a given length reaches.
 //!
-//! `cargo run --release -p podl-pool --example interval -- cifar10:DIR|builtin MINERS SECONDS ROUNDS [FIRST-RATE BATCH]`
+//! `cargo run --release -p podl-pool --example interval -- cifar10:DIR|builtin MINERS SECONDS ROUNDS [MILLIONTHS BATCH]`, where MILLIONTHS are
+//! of the first learning rate.
 
 use std::error::Error;
 use std::sync::mpsc::channel;
@@ -54,19 +55,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let number = |i: usize, default: u64| args.get(i).and_then(|a| a.parse().ok()).unwrap_or(default);
     let source = source(args.first().map_or("builtin", |a| a.as_str()))?;
     let (miners, seconds, rounds) = (number(1, 3), number(2, 48), number(3, 3));
-    let mut settings = TrainSettings::default();
-    settings.first_rate = args.get(4).and_then(|a| a.parse().ok()).unwrap_or(settings.first_rate);
-    settings.batch = args.get(5).and_then(|a| a.parse().ok()).unwrap_or(settings.batch);
     let shards = usize::try_from(rounds)?.min(5);
     let cut = split(&source, &SplitPlan { validation_images: 1000, shards, shard_images: 500, seed: [3; 32] })?;
     let data = Arc::new(encode_dataset(&joined(&cut.train, &cut.validation)));
     let blob = BlobRef { root: blob_root(&data), bytes: data.len() as u64 };
     let mut spec = ChainSpec::load("testnet")?;
     spec.phases.train_ms = seconds * 1000;
+    let mut params = PoolParams::for_chain(&spec, AccountId([9; 32]));
+    let rule = &mut params.training;
+    rule.first_rate_millionths = u32::try_from(number(4, rule.first_rate_millionths.into()))?;
+    rule.batch = u32::try_from(number(5, rule.batch.into()))?;
     let (sender, actions) = channel();
     let sender = Mutex::new(sender);
     let manager = Arc::new(ManagerDriver::start(ManagerConfig {
-        params: PoolParams::for_chain(&spec, AccountId([9; 32])),
+        params,
         seed: [4; 32],
         caps: spec.caps.clone(),
         threads: 1,
@@ -82,7 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for i in 0..miners {
         let id = MinerId(Hash32([u8::try_from(i)? + 1; 32]));
         let config = MinerConfig { account: AccountId(id.0.0), agent: "example".into(), niceness: 10 };
-        let bench = TrainBench::new(1, spec.caps.clone(), settings)?;
+        let bench = TrainBench::new(1, spec.caps.clone(), TrainSettings::default())?;
         handles.push(start_miner(config, Arc::new(LocalTransport::new(manager.clone(), id)), Box::new(bench))?);
     }
     let mut baseline = None;
@@ -149,6 +151,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 layers.join(" ")
             );
         }
+        println!("   {:?}", manager.overview().audits);
         for miner in manager.overview().miners {
             println!("   miner {} {:?}", miner.id.0.0[0], miner.standing);
         }

@@ -15,4 +15,5 @@ pub mod rng;
 pub mod sim;
 #[cfg(feature = "miner")]
 pub mod study;
+pub mod training;
 pub mod types;

@@ -12,7 +12,10 @@ use crate::calibration::CalibrationJob;
 use crate::types::{Base, Class, EvaluationPlan, Interval, Lease, LeaseId, Share};
 
 /// Version of these messages. A miner of another version is told to update.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
+/// Version in the protocol's name. Requests to join and refusals have one form under it, so that a miner of another
+/// [`VERSION`] can be told.
+const WIRE: u16 = 1;
 /// Most bytes of an artefact inside a message; larger ones go ahead in chunks.
 pub const INLINE_BYTES: usize = 1 << 20;
 /// Most bytes of one chunk of an upload.
@@ -65,9 +68,9 @@ pub enum Request {
         /// The artefact's bytes if they are at most [`INLINE_BYTES`].
         inline: Option<Vec<u8>>,
     },
-    /// Part of an artefact, in order from offset 0.
+    /// Part of an artefact, or of a state that the manager wants for an audit, in order from offset 0.
     Chunk {
-        /// The whole artefact.
+        /// The whole.
         artefact: BlobRef,
         /// Where the part begins.
         offset: u64,
@@ -190,6 +193,9 @@ pub enum Reply {
         best: Option<Base>,
         /// The miner's standing.
         standing: Standing,
+        /// A state that the manager wants uploaded in chunks: what a share of the miner's was trained from. Without
+        /// it the share counts as false.
+        audit: Option<BlobRef>,
     },
     /// Not taken.
     Refused {
@@ -261,7 +267,7 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
 /// The protocol's name on a chain: the first 8 bytes of the genesis hash keep chains apart.
 pub fn protocol_name(genesis: &Hash32) -> String {
     let text = genesis.to_string();
-    format!("/podl/{}/pool/{VERSION}", &text[..16])
+    format!("/podl/{}/pool/{WIRE}", &text[..16])
 }
 
 #[cfg(test)]
@@ -287,6 +293,9 @@ mod tests {
             base: None,
             images: 100,
             correct: 7,
+            ordered: 120,
+            left_permille: (900, 800),
+            states: crate::training::States::default(),
         }
     }
 

@@ -6,6 +6,8 @@ use podl_consensus::workload::{Architecture, Network, NetworkError, Workload};
 use podl_nas::cost::{self, CostModel};
 use serde::{Deserialize, Serialize};
 
+use crate::training::{Recipe, States, TrainRule, order_seed};
+
 /// A miner: the ed25519 public key that is its peer id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MinerId(pub Hash32);
@@ -81,6 +83,10 @@ impl Interval {
     }
 }
 
+/// A replay that the manager has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AuditId(pub u64);
+
 /// How many images results are judged on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvaluationPlan {
@@ -148,8 +154,20 @@ pub struct Assignment {
     pub architecture: Architecture,
     /// The model to go on from; none to train from scratch.
     pub base: Option<BlobRef>,
+    /// Hash of the state that the base's training ended with: the miner that has it goes on from there, others from
+    /// the artefact.
+    pub end: Option<Hash32>,
     /// Training images to spend on it.
     pub images: u64,
+    /// How it is trained.
+    pub rule: TrainRule,
+}
+
+impl Assignment {
+    /// A network to train by the usual rule; the manager adds what the base's past calls for.
+    pub fn new(architecture: Architecture, base: Option<BlobRef>, images: u64) -> Self {
+        Self { architecture, base, end: None, images, rule: TrainRule::default() }
+    }
 }
 
 /// Work for one miner, sized to a fixed share of the phase.
@@ -179,6 +197,13 @@ pub struct Lease {
     pub left_after_permille: u16,
 }
 
+impl Lease {
+    /// How a network of the lease is trained; none when it has no such network.
+    pub fn rule_of(&self, architecture: &Architecture) -> Option<TrainRule> {
+        self.work.iter().find(|work| work.architecture == *architecture).map(|work| work.rule)
+    }
+}
+
 /// A miner's result: a trained network and what the miner claims of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
@@ -194,6 +219,36 @@ pub struct Share {
     pub images: u64,
     /// Claimed count on the public part of the search-validation images.
     pub correct: u32,
+    /// Training images that were to be spent, which the learning rate followed.
+    pub ordered: u64,
+    /// Thousandths of the phase that were left at the first and after the last of those.
+    pub left_permille: (u16, u16),
+    /// Hashes of the training's state before and after: what an audit compares.
+    pub states: States,
+}
+
+impl Share {
+    /// How it must have been trained; none when the lease has no such network.
+    pub fn recipe(&self, lease: &Lease) -> Option<Recipe> {
+        let rule = lease.rule_of(&self.architecture)?;
+        Some(Recipe {
+            architecture: self.architecture.clone(),
+            seed: order_seed(lease.seed, &self.architecture, self.base),
+            rule,
+            images: self.ordered,
+            left_permille: self.left_permille,
+            fresh: self.base.is_none(),
+        })
+    }
+}
+
+/// How a model's training was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// Hash of the state that it ended with, which its miner may have.
+    pub end: Hash32,
+    /// The interval in which it began from scratch.
+    pub began: BlockHash,
 }
 
 /// A model that the manager has confirmed.
@@ -215,6 +270,8 @@ pub struct Elite {
     pub mac_bits: u64,
     /// Times that training it further brought nothing.
     pub stalls: u8,
+    /// How its training was left.
+    pub past: Past,
 }
 
 impl Elite {

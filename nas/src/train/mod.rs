@@ -24,6 +24,7 @@ mod memory;
 mod ops;
 mod outcome;
 pub mod split;
+mod state;
 #[cfg(test)]
 mod tests;
 mod threads;

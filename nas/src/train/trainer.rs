@@ -66,6 +66,9 @@ pub enum TrainError {
     /// A checkpoint of another training.
     #[error("the checkpoint is of another network, input table, settings or seed")]
     OtherCheckpoint,
+    /// Bytes that are no training state of the network, or a state that cannot be written.
+    #[error("a training state {0}")]
+    State(String),
     /// The cancel flag was raised.
     #[error("training was cancelled")]
     Cancelled,

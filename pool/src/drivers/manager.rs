@@ -1,8 +1,10 @@
 //! The manager's driver: bytes to events, effects to actions of the node, evaluations on threads of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use podl_chain_spec::{AccountId, Amount, Caps, Hash32};
 use podl_consensus::hash::blob_root;
@@ -12,14 +14,18 @@ use podl_nas::data::Dataset;
 use podl_nas::engine::Engine;
 use podl_nas::{Verifier, artefact};
 
+use super::audit::{Auditor, Material, NICENESS};
 use super::queue::JobQueue;
 use super::upload::Uploads;
-use super::{ArtefactStore, Clock, IntervalData, Journal};
+use super::{ArtefactStore, Clock, IntervalData, Journal, lower_priority};
 use crate::calibration::{self, CalibrationJob};
 use crate::ledger::{ShareList, WonBlock};
-use crate::manager::{Ask, Effect, Event, Manager, MinerRecord, Outcome, PoolParams};
+use crate::manager::{
+    Ask, AuditCounts, AuditOrder, Effect, Event, Manager, MinerRecord, Outcome, PoolParams, StartFrom, Verdict,
+};
 use crate::protocol::{self, Refusal, Reply, Request};
-use crate::types::{DataSource, Elite, Interval, JobId, MinerId};
+use crate::training::STATE_BYTES;
+use crate::types::{AuditId, DataSource, Elite, Interval, JobId, MinerId};
 
 /// What the node is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +110,8 @@ pub struct PoolOverview {
     pub commitments: usize,
     /// Work of all in the pay window.
     pub window_macs: u128,
+    /// Replays of training since the pool began.
+    pub audits: AuditCounts,
 }
 
 /// Data of the interval under work.
@@ -122,6 +130,8 @@ struct State {
     /// The published task's blob, for miners in this process.
     task_blob: Option<(BlobRef, Arc<Vec<u8>>)>,
     answers: BTreeMap<CalibrationJob, Hash32>,
+    /// States that audits begin from, in memory: they are large and needed once. As many as the manager wants.
+    states: BTreeMap<Hash32, Arc<Vec<u8>>>,
 }
 
 enum Job {
@@ -133,6 +143,10 @@ enum Job {
 struct Shared {
     state: Mutex<State>,
     queue: JobQueue<Job>,
+    /// Replays; the manager asks for one at a time.
+    audits: JobQueue<(AuditId, Box<AuditOrder>)>,
+    /// Ends the replay under way.
+    cancel: Arc<AtomicBool>,
     caps: Caps,
     store_bytes: u64,
     clock: Clock,
@@ -171,10 +185,13 @@ impl ManagerDriver {
             current: None,
             task_blob: None,
             answers: BTreeMap::new(),
+            states: BTreeMap::new(),
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             queue: JobQueue::new(),
+            audits: JobQueue::new(),
+            cancel: Arc::default(),
             caps: config.caps,
             store_bytes: config.store_bytes,
             clock: config.clock,
@@ -193,6 +210,9 @@ impl ManagerDriver {
             let builder = std::thread::Builder::new().name(format!("pool-check-{index}"));
             threads.push(builder.spawn(move || worker.work())?);
         }
+        let auditor = shared.clone();
+        let builder = std::thread::Builder::new().name("pool-audit".into());
+        threads.push(builder.spawn(move || auditor.audit())?);
         Ok(Self { shared, threads })
     }
 
@@ -278,6 +298,7 @@ impl ManagerDriver {
             best: manager.elites().first().map(|e| (e.count, images)),
             commitments: manager.search().map_or(0, |s| s.committed.len()),
             window_macs: manager.ledger().window_total(manager.params().pay),
+            audits: manager.audit_counts(),
         }
     }
 
@@ -291,13 +312,15 @@ impl ManagerDriver {
         self.shared.lock().snapshot();
     }
 
-    /// Ends the threads; an evaluation under way is finished first.
+    /// Ends the threads; an evaluation under way is finished first, a replay is begun again at the next start.
     pub fn stop(mut self) {
         self.close();
     }
 
     fn close(&mut self) {
         self.shared.queue.close();
+        self.shared.audits.close();
+        self.shared.cancel.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the pool has panicked");
@@ -326,6 +349,12 @@ impl State {
             tracing::error!(%error, "the pool goes on without a journal");
             self.journal = None;
         }
+    }
+
+    /// Drops states that no audit wants any more.
+    fn drop_states(&mut self) {
+        let wanted = self.manager.wanted_states();
+        self.states.retain(|root, _| wanted.contains(root));
     }
 
     /// Keeps an artefact and drops what is not needed when there is too much.
@@ -377,10 +406,12 @@ impl Shared {
         };
         let mut reply = None;
         self.event(&mut state, Event::Asked { miner, ask }, Some(&mut reply));
-        if let (Some((artefact, offset, bytes)), Some(Reply::Ack { .. })) = (chunk, &reply)
-            && !self.take_chunk(&mut state, miner, artefact, offset, &bytes)
-        {
-            return refused(Refusal::BadChunk);
+        if let (Some((artefact, offset, bytes)), Some(Reply::Ack { .. })) = (chunk, &reply) {
+            if !self.take_chunk(&mut state, miner, artefact, offset, &bytes) {
+                return refused(Refusal::BadChunk);
+            }
+            // A state that this completes is not asked for once more.
+            reply = Some(state.manager.ack(&miner, true));
         }
         // The machine answers every request.
         reply.unwrap_or_else(|| refused(Refusal::Busy))
@@ -401,9 +432,16 @@ impl Shared {
     }
 
     fn take_chunk(&self, state: &mut State, miner: MinerId, artefact: BlobRef, offset: u64, bytes: &[u8]) -> bool {
-        let cap_bytes = u64::from(self.caps.artefact_bytes);
+        let is_wanted = state.manager.wants_state(&miner, &artefact);
+        let cap_bytes = if is_wanted { STATE_BYTES } else { u64::from(self.caps.artefact_bytes) };
         match state.uploads.take(miner, artefact, offset, bytes, cap_bytes, (self.clock)()) {
             Ok(None) => true,
+            Ok(Some(whole)) if is_wanted => {
+                state.states.insert(artefact.root, Arc::new(whole));
+                self.event(state, Event::StateArrived { miner, root: artefact.root }, None);
+                state.drop_states();
+                true
+            }
             Ok(Some(whole)) => state.keep(artefact.root, whole, self.store_bytes),
             Err(()) => false,
         }
@@ -431,6 +469,7 @@ impl Shared {
                     self.queue.push(Job::Calibration { miner, job, digest }, false);
                 }
                 Effect::Evaluate { job, artefact } => self.queue.push(Job::Evaluate { job, artefact }, false),
+                Effect::Audit { audit, order } => self.audits.push((audit, order), false),
                 Effect::Commit { parent, artefact, attempt } => {
                     if let Some(bytes) = state.store.get(&artefact.root) {
                         (self.sink)(PoolAction::Commit { parent, artefact, bytes, attempt });
@@ -469,6 +508,51 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// The thread of replays.
+    fn audit(&self) {
+        lower_priority(NICENESS);
+        let mut auditor = Auditor::new(self.caps.clone(), self.cancel.clone());
+        while let Some((audit, order)) = self.audits.pop() {
+            // A manager that goes on after a restart has no data until its node names the interval again.
+            while self.lock().current.is_none() && !self.cancel.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            let material = self.audit_material(&order);
+            let start = std::time::Instant::now();
+            let verdict = auditor.audit(&order, &material);
+            if self.cancel.load(Ordering::Relaxed) {
+                return;
+            }
+            let ms = start.elapsed().as_millis();
+            let root = order.artefact.short();
+            match &verdict {
+                Verdict::Same => tracing::debug!(%root, images = order.images, ms, "a replayed training is the same"),
+                Verdict::Different(reason) => tracing::warn!(%root, reason, ms, "a replayed training is another"),
+                Verdict::Undecided(reason) => tracing::info!(%root, reason, "a training cannot be replayed"),
+            }
+            let mut state = self.lock();
+            self.event(&mut state, Event::Audited { audit, verdict }, None);
+            state.drop_states();
+        }
+    }
+
+    fn audit_material(&self, order: &AuditOrder) -> Material {
+        let state = self.lock();
+        let interval = state.current.as_ref().map(|current| current.interval.clone());
+        let blob = match interval.as_ref().map(|i| &i.data) {
+            Some(DataSource::Published { data, .. }) => {
+                state.task_blob.as_ref().filter(|(blob, _)| blob == data).map(|(_, bytes)| bytes.clone())
+            }
+            _ => None,
+        };
+        let start = match order.from {
+            StartFrom::Seed => None,
+            StartFrom::Artefact(root) => state.store.get(&root),
+            StartFrom::State(blob) => state.states.get(&blob.root).cloned(),
+        };
+        Material { interval, blob, start }
     }
 
     fn material(&self, root: &ModelRoot) -> (Option<Arc<Current>>, Option<Arc<Vec<u8>>>) {

@@ -1,6 +1,6 @@
 //! The miner's driver: one thread for its machine, one for the network, one (and the trainer's) for work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use podl_chain_spec::AccountId;
 use podl_consensus::hash::blob_root;
 use podl_consensus::types::BlobRef;
 
-use super::{PoolTransport, Workbench, lower_priority};
+use super::{PoolTransport, Product, Workbench, lower_priority};
 use crate::calibration::CalibrationJob;
 use crate::miner::{Miner, MinerEffect, MinerEvent, Stage, TrainOrder};
 use crate::protocol::{self, CHUNK_BYTES, INLINE_BYTES, Refusal, Reply, Request, Standing};
@@ -19,6 +19,11 @@ use crate::types::{Base, DataSource, EvaluationPlan, Interval};
 
 /// Artefacts that wait to be handed in.
 const MOST_ARTEFACTS: usize = 32;
+/// How often a chunk waits because it came too fast, and how long at most.
+const MOST_WAITS: usize = 5;
+const LONGEST_WAIT_MS: u64 = 1500;
+/// States of finished trainings that are kept for audits.
+const MOST_STATES: usize = 8;
 
 /// Settings of a miner.
 #[derive(Clone, Debug)]
@@ -104,6 +109,9 @@ enum Work {
 /// Bytes of artefacts by root, between training and handing in.
 type Artefacts = Arc<Mutex<BTreeMap<podl_chain_spec::Hash32, Vec<u8>>>>;
 
+/// States that the last trainings went on from, the oldest first, for audits.
+type States = Arc<Mutex<VecDeque<(podl_chain_spec::Hash32, Arc<Vec<u8>>)>>>;
+
 /// Starts a miner on threads of its own.
 ///
 /// # Errors
@@ -117,10 +125,16 @@ pub fn start_miner(
     let (requests, request_inbox) = channel();
     let (work, work_inbox) = channel();
     let artefacts: Artefacts = Arc::default();
+    let states: States = Arc::default();
     let named = |name: &str| std::thread::Builder::new().name(name.into());
-    let network = Network { transport: transport.clone(), artefacts: artefacts.clone(), events: events.clone() };
+    let network = Network {
+        transport: transport.clone(),
+        artefacts: artefacts.clone(),
+        states: states.clone(),
+        events: events.clone(),
+    };
     named("pool-net").spawn(move || network.run(&request_inbox))?;
-    let worker = Worker { bench, transport, artefacts, events: events.clone() };
+    let worker = Worker { bench, transport, artefacts, states, events: events.clone() };
     let niceness = config.niceness;
     named("pool-work").spawn(move || {
         lower_priority(niceness);
@@ -209,6 +223,7 @@ impl Control {
 struct Network {
     transport: Arc<dyn PoolTransport>,
     artefacts: Artefacts,
+    states: States,
     events: Sender<MinerEvent>,
 }
 
@@ -231,8 +246,11 @@ impl Network {
             let bytes = self.artefacts.lock().unwrap_or_else(PoisonError::into_inner).get(&root).cloned()?;
             if bytes.len() <= INLINE_BYTES {
                 *inline = Some(bytes);
-            } else if let Some(refused) = self.upload(share.artefact, &bytes)? {
-                return Some(refused);
+            } else {
+                let last = self.upload(share.artefact, &bytes)?;
+                if !matches!(last, Reply::Ack { .. }) {
+                    return Some(last);
+                }
             }
             let reply = self.request(&request)?;
             let is_taken = !matches!(reply, Reply::Refused { refusal: Refusal::Busy | Refusal::RateLimited, .. });
@@ -241,20 +259,46 @@ impl Network {
             }
             return Some(reply);
         }
+        if let Request::Chunk { artefact, .. } = &request
+            && let Some(state) = self.state(&artefact.root)
+        {
+            return self.upload(*artefact, &state);
+        }
+        // A state that is gone goes out as the empty chunk, which is refused.
         self.request(&request)
     }
 
-    /// Sends an artefact in chunks. A refusal ends it and is what the machine hears.
-    fn upload(&self, artefact: BlobRef, bytes: &[u8]) -> Option<Option<Reply>> {
-        let mut offset = 0;
+    fn state(&self, root: &podl_chain_spec::Hash32) -> Option<Arc<Vec<u8>>> {
+        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.iter().find(|(kept, _)| kept == root).map(|(_, bytes)| bytes.clone())
+    }
+
+    /// Sends a blob in chunks; returns the last reply. A refusal ends it and is what the machine hears.
+    fn upload(&self, blob: BlobRef, bytes: &[u8]) -> Option<Reply> {
+        let (mut offset, mut last) = (0, None);
         for chunk in bytes.chunks(CHUNK_BYTES) {
-            let request = Request::Chunk { artefact, offset, bytes: chunk.to_vec() };
-            match self.request(&request)? {
-                Reply::Ack { .. } => offset += chunk.len() as u64,
-                refused => return Some(Some(refused)),
+            let reply = self.send_patiently(&Request::Chunk { artefact: blob, offset, bytes: chunk.to_vec() })?;
+            if !matches!(reply, Reply::Ack { .. }) {
+                return Some(reply);
+            }
+            offset += chunk.len() as u64;
+            last = Some(reply);
+        }
+        last
+    }
+
+    /// A request that waits as told when it comes too fast. A large blob has more chunks than the pool takes at once;
+    /// from the beginning again it would never end.
+    fn send_patiently(&self, request: &Request) -> Option<Reply> {
+        for _ in 0..MOST_WAITS {
+            match self.request(request)? {
+                Reply::Refused { refusal: Refusal::RateLimited, retry_ms } => {
+                    std::thread::sleep(Duration::from_millis(retry_ms.min(LONGEST_WAIT_MS)));
+                }
+                reply => return Some(reply),
             }
         }
-        Some(None)
+        self.request(request)
     }
 
     fn request(&self, request: &Request) -> Option<Reply> {
@@ -270,6 +314,7 @@ struct Worker {
     bench: Box<dyn Workbench>,
     transport: Arc<dyn PoolTransport>,
     artefacts: Artefacts,
+    states: States,
     events: Sender<MinerEvent>,
 }
 
@@ -293,7 +338,7 @@ impl Worker {
     fn prepare(&mut self, interval: &Interval, plan: EvaluationPlan) -> MinerEvent {
         let parent = interval.parent;
         let blob = match &interval.data {
-            DataSource::Published { data, .. } if !self.bench.holds(data) => match self.fetch(*data) {
+            DataSource::Published { data, .. } if !self.bench.holds(data, None) => match self.fetch(*data) {
                 Some(bytes) => Some(bytes),
                 None => return MinerEvent::NotPrepared { parent },
             },
@@ -329,7 +374,7 @@ impl Worker {
             return MinerEvent::Finished { order: id, result: None };
         }
         let base = match order.base {
-            Some(base) if !self.bench.holds(&base) => match self.fetch(base) {
+            Some(base) if !self.bench.holds(&base, order.base_end) => match self.fetch(base) {
                 Some(bytes) => Some(bytes),
                 None => return MinerEvent::Finished { order: id, result: None },
             },
@@ -341,12 +386,15 @@ impl Worker {
             let _ = events.send(MinerEvent::Progressed { order: id, images });
         };
         let result = match self.bench.train(order, base.as_deref(), cancel, &mut progress) {
-            Ok((bytes, trained)) => {
+            Ok(Product { artefact, start, trained }) => {
+                if let Some(state) = start {
+                    self.keep_state(trained.states.start, state);
+                }
                 let mut artefacts = self.artefacts.lock().unwrap_or_else(PoisonError::into_inner);
                 while artefacts.len() >= MOST_ARTEFACTS {
                     artefacts.pop_first();
                 }
-                artefacts.insert(trained.artefact.root, bytes);
+                artefacts.insert(trained.artefact.root, artefact);
                 Some(trained)
             }
             Err(error) => {
@@ -355,5 +403,71 @@ impl Worker {
             }
         };
         MinerEvent::Finished { order: id, result }
+    }
+
+    fn keep_state(&self, hash: podl_chain_spec::Hash32, state: Arc<Vec<u8>>) {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.retain(|(kept, _)| *kept != hash);
+        states.push_back((hash, state));
+        if states.len() > MOST_STATES {
+            states.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use podl_chain_spec::Hash32;
+
+    use super::*;
+    use crate::drivers::TransportError;
+    use crate::types::Class;
+
+    /// Takes chunks in order, but every third request comes too fast.
+    #[derive(Default)]
+    struct Hasty {
+        requests: Mutex<u32>,
+        taken: Mutex<Vec<u8>>,
+    }
+
+    impl PoolTransport for Hasty {
+        fn request(&self, bytes: Vec<u8>) -> Result<Vec<u8>, TransportError> {
+            let Ok(Request::Chunk { offset, bytes, .. }) = protocol::decode_request(&bytes) else { panic!("a chunk") };
+            let mut requests = self.requests.lock().unwrap();
+            *requests += 1;
+            if requests.is_multiple_of(3) {
+                let reply = Reply::Refused { refusal: Refusal::RateLimited, retry_ms: 1 };
+                return Ok(protocol::encode(&reply));
+            }
+            let mut taken = self.taken.lock().unwrap();
+            assert_eq!(taken.len() as u64, offset);
+            taken.extend(bytes);
+            let standing = Standing {
+                class: Class::Weak,
+                speed_macs_s: 0,
+                strong_from_macs_s: 0,
+                window_macs: 0,
+                pool_window_macs: 0,
+                accepted: 0,
+                rejected: 0,
+            };
+            Ok(protocol::encode(&Reply::Ack { go_on: true, best: None, standing, audit: None }))
+        }
+
+        fn fetch_blob(&self, _: BlobRef) -> Result<Vec<u8>, TransportError> {
+            Err(TransportError("none".into()))
+        }
+    }
+
+    #[test]
+    fn an_upload_that_comes_too_fast_goes_on_where_it_was() {
+        let transport = Arc::new(Hasty::default());
+        let (events, _inbox) = channel();
+        let network =
+            Network { transport: transport.clone(), artefacts: Arc::default(), states: Arc::default(), events };
+        let state: Vec<u8> = (0..CHUNK_BYTES * 7 + 5).map(|i| (i % 251) as u8).collect();
+        let blob = BlobRef { root: Hash32([1; 32]), bytes: state.len() as u64 };
+        assert!(matches!(network.upload(blob, &state), Some(Reply::Ack { .. })));
+        assert_eq!(*transport.taken.lock().unwrap(), state);
     }
 }

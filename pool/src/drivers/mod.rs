@@ -1,12 +1,15 @@
 //! Thin drivers around the machines: threads, clocks, bytes. No async: the node calls in from where it likes, and all
 //! work runs on threads of the pool's own.
 
+mod audit;
 mod data;
 mod journal;
 mod local;
 mod manager;
 mod miner;
 mod queue;
+#[cfg(feature = "miner")]
+mod replay;
 mod store;
 #[cfg(all(test, feature = "miner"))]
 mod tests;
@@ -69,6 +72,17 @@ pub trait PoolTransport: Send + Sync {
 #[error("{0}")]
 pub struct BenchError(pub String);
 
+/// What a training made.
+#[derive(Clone, Debug)]
+pub struct Product {
+    /// The artefact's bytes.
+    pub artefact: Vec<u8>,
+    /// The state that was gone on from, if it was one: what an audit wants uploaded.
+    pub start: Option<Arc<Vec<u8>>>,
+    /// The result.
+    pub trained: Trained,
+}
+
 /// What a miner computes with. [`TrainBench`] is the real one.
 pub trait Workbench: Send {
     /// Computes a calibration.
@@ -80,11 +94,12 @@ pub trait Workbench: Send {
     /// [`BenchError`] when the data are not usable.
     fn prepare(&mut self, interval: &Interval, plan: EvaluationPlan, blob: Option<&[u8]>) -> Result<(), BenchError>;
 
-    /// Whether the weights of this model are at hand, so that its artefact need not be fetched.
-    fn holds(&self, base: &BlobRef) -> bool;
+    /// Whether the data of this root, or the state that the training of this model ended with, are at hand, so that
+    /// the blob need not be fetched.
+    fn holds(&self, blob: &BlobRef, end: Option<podl_chain_spec::Hash32>) -> bool;
 
     /// Trains until the order's images or its time are spent or `cancel` is raised, calling `progress` with the images
-    /// so far. Returns the artefact's bytes and the result.
+    /// so far. The result follows from the interval's data, the order, and how many images were trained.
     ///
     /// # Errors
     /// [`BenchError`] when it was cancelled, diverged, or cannot be done.
@@ -94,7 +109,7 @@ pub trait Workbench: Send {
         base: Option<&[u8]>,
         cancel: &Arc<std::sync::atomic::AtomicBool>,
         progress: &mut (dyn FnMut(u64) + Send),
-    ) -> Result<(Vec<u8>, Trained), BenchError>;
+    ) -> Result<Product, BenchError>;
 }
 
 /// Lowers the calling thread's priority, so that votes and blocks do not wait for training. On Linux a niceness is a

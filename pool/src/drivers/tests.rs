@@ -1,5 +1,7 @@
 //! The real thing in one process: manager, miners, training, evaluation, commitment, pay.
 
+mod audits;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -156,6 +158,9 @@ fn hostile_bytes_are_refused_and_cost_the_sender() {
         base: None,
         images: 1,
         correct: 1,
+        ordered: 1,
+        left_permille: (0, 0),
+        states: crate::training::States::default(),
     };
     assert_eq!(refusal(ask(&manager, 1, &Request::Lease)), Some(Refusal::Unknown));
     let hello = Request::Hello { version: VERSION + 1, account: AccountId([1; 32]), agent: String::new() };

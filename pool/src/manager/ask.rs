@@ -76,6 +76,7 @@ impl Manager {
         let (now_ms, fee_basis_points, heartbeat_ms) =
             (self.now_ms, self.params.fee_basis_points, self.params.heartbeat.every_ms);
         let mut calibrate = None;
+        self.audits.note_hello(&miner);
         if let Some(record) = self.miners.get_mut(&miner) {
             record.account = account;
             if !record.is_calibrated() {
@@ -183,9 +184,15 @@ impl Manager {
         Reply::Refused { refusal, retry_ms }
     }
 
-    pub(super) fn ack(&self, miner: &MinerId, go_on: bool) -> Reply {
+    /// An acknowledgement as things are now.
+    pub fn ack(&self, miner: &MinerId, go_on: bool) -> Reply {
         let rank_images = self.search.as_ref().map_or(1, |s| s.plan.rank_images());
-        Reply::Ack { go_on, best: self.elites().first().map(|e| e.base(rank_images)), standing: self.standing(miner) }
+        Reply::Ack {
+            go_on,
+            best: self.elites().first().map(|e| e.base(rank_images)),
+            standing: self.standing(miner),
+            audit: self.audits.wanted_of(miner),
+        }
     }
 
     /// What a miner is told of itself.

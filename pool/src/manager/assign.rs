@@ -71,7 +71,8 @@ impl Manager {
         let budget = u128::from(record.rate_macs_s) * u128::from(wall_ms) / 1000;
         let budget_macs = u64::try_from(budget).unwrap_or(u64::MAX).max(1);
         let Plan { purpose, work } = self.choose(&miner, budget_macs)?;
-        let (work, units): (Vec<Assignment>, Vec<u64>) = work.into_iter().unzip();
+        let (mut work, units): (Vec<Assignment>, Vec<u64>) = work.into_iter().unzip();
+        work.iter_mut().for_each(|work| self.prescribe(work));
         let id = LeaseId(self.next_lease);
         self.next_lease = self.next_lease.saturating_add(1);
         let mut done = Vec::with_capacity(units.len());
@@ -127,6 +128,16 @@ impl Manager {
         Some(reply)
     }
 
+    /// Adds how an assignment is trained: gently where an earlier interval trained the network to its end.
+    fn prescribe(&self, work: &mut Assignment) {
+        let past = work.base.and_then(|base| self.memories.current()?.past_of(base.root));
+        let interval = self.search.as_ref().map(|s| &s.interval).filter(|i| !i.is_filler());
+        let began_now = interval.is_none_or(|i| past.is_some_and(|p| p.began == i.parent));
+        let rule = self.params.training;
+        work.end = past.map(|p| p.end);
+        work.rule = if work.base.is_none() || began_now { rule } else { rule.resumed(self.params.resumed_permille) };
+    }
+
     /// What was begun comes first: the miner's own, then what others left or may not finish. Else strong miners explore
     /// while the phase is young, and all others exploit what is confirmed (paper, 3.2.4), as long as that promises
     /// something; a confirmed network that will hardly get better is varied instead, which is what exploring does.
@@ -160,7 +171,7 @@ impl Manager {
             let macs = self.search.as_ref()?.interval.training_macs(&architecture).ok()?.max(1);
             let images = within(start.left_images, left_macs, macs);
             left_macs = left_macs.saturating_sub(macs.saturating_mul(images));
-            plan.work.push((Assignment { architecture, base: start.last, images }, id));
+            plan.work.push((Assignment::new(architecture, start.last, images), id));
         }
         Some(plan)
     }
@@ -206,7 +217,7 @@ impl Manager {
     fn exploit(&mut self, miner: &MinerId, base: &Elite, budget_macs: u64) -> Option<Plan> {
         let macs = self.search.as_ref()?.interval.training_macs(&base.architecture).ok()?.max(1);
         let images = (budget_macs / macs).max(SLACK_IMAGES);
-        let work = Assignment { architecture: base.architecture.clone(), base: Some(base.artefact), images };
+        let work = Assignment::new(base.architecture.clone(), Some(base.artefact), images);
         let unit = self.begin_unit(&work, Purpose::Exploit, *miner, None);
         Some(Plan { purpose: Purpose::Exploit, work: vec![(work, unit)] })
     }
@@ -219,7 +230,7 @@ impl Manager {
         let mut left_macs = budget_macs;
         while plan.work.len() < ASSIGNMENTS && left_macs > budget_macs / 4 {
             let Some((network, part, rung_images, macs)) = self.candidate() else { break };
-            let whole = Assignment { architecture: network, base: None, images: rung_images };
+            let whole = Assignment::new(network, None, rung_images);
             let unit = self.begin_unit(&whole, Purpose::Explore, *miner, Some(part));
             let images = within(rung_images, left_macs, macs);
             left_macs = left_macs.saturating_sub(macs.saturating_mul(images));

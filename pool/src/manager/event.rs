@@ -6,10 +6,11 @@ use podl_consensus::types::{BatchPayment, BlobRef, BlockHash, ModelRoot};
 use podl_consensus::workload::Architecture;
 use serde::{Deserialize, Serialize};
 
+use super::audit::{AuditOrder, Verdict};
 use crate::calibration::CalibrationJob;
 use crate::ledger::WonBlock;
 use crate::protocol::Reply;
-use crate::types::{EvaluationPlan, Interval, JobId, LeaseId, MinerId, Share};
+use crate::types::{AuditId, EvaluationPlan, Interval, JobId, LeaseId, MinerId, Share};
 
 /// What a miner asks, without the bytes that the driver keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +110,20 @@ pub enum Event {
         /// What it found.
         outcome: Outcome,
     },
+    /// A state that an audit wants is there, with bytes of its root.
+    StateArrived {
+        /// Whose.
+        miner: MinerId,
+        /// Its hash.
+        root: Hash32,
+    },
+    /// A replay is done.
+    Audited {
+        /// Which.
+        audit: AuditId,
+        /// What it found.
+        verdict: Verdict,
+    },
     /// The node could not commit (no funds, not connected); the attempt does not count.
     CommitFailed {
         /// Of which interval.
@@ -158,6 +173,13 @@ pub enum Effect {
         job: JobId,
         /// The artefact.
         artefact: BlobRef,
+    },
+    /// Replay a training and report [`Event::Audited`]; one at a time.
+    Audit {
+        /// Under which name.
+        audit: AuditId,
+        /// What to replay and compare.
+        order: Box<AuditOrder>,
     },
     /// Commit to a model.
     Commit {

@@ -10,6 +10,7 @@
 
 mod ask;
 mod assign;
+mod audit;
 mod commit;
 mod event;
 mod miners;
@@ -26,12 +27,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use podl_consensus::types::{BlobRef, BlockHash, ModelRoot};
 use serde::{Deserialize, Serialize};
 
+pub use audit::{AuditCounts, AuditOrder, AuditRule, StartFrom, Verdict};
 pub use event::{Ask, Effect, Event, Outcome};
 pub use miners::{Calibration, MinerRecord};
 pub use params::PoolParams;
 pub use proposals::Proposals;
 pub use search::{Committed, Memories, Search, TaskMemory, architecture_name};
 pub use units::{Unit, UnitCounts};
+
+use audit::Audits;
 
 use crate::classes;
 use crate::lease::{Done, LeaseBook, LeaseState, Running};
@@ -54,7 +58,7 @@ enum JobKind {
     /// A miner's claim.
     Share {
         miner: MinerId,
-        share: Share,
+        share: Box<Share>,
         /// Training multiply-accumulates that it stands for.
         macs: u64,
         /// The unit it belongs to, and how far that is with it.
@@ -78,6 +82,7 @@ pub struct Manager {
     memories: Memories,
     leases: LeaseBook,
     jobs: BTreeMap<JobId, Job>,
+    audits: Audits,
     ledger: Ledger,
     next_lease: u64,
     next_job: u64,
@@ -104,6 +109,7 @@ impl Manager {
             memories: Memories::default(),
             leases: LeaseBook::default(),
             jobs: BTreeMap::new(),
+            audits: Audits::default(),
             ledger: Ledger::default(),
             next_lease: 1,
             next_job: 1,
@@ -118,6 +124,7 @@ impl Manager {
     /// Takes in an event that happens at `now_ms`.
     pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.audits.pass(now_ms.saturating_sub(self.now_ms));
         self.now_ms = self.now_ms.max(now_ms);
         self.advance();
         match event {
@@ -128,6 +135,8 @@ impl Manager {
             Event::Asked { miner, ask } => self.asked(miner, ask, &mut effects),
             Event::CalibrationChecked { miner, job, correct } => self.calibration_checked(&miner, job, correct),
             Event::Evaluated { job, outcome } => self.evaluated(job, outcome, &mut effects),
+            Event::StateArrived { miner, root } => self.state_arrived(&miner, root),
+            Event::Audited { audit, verdict } => self.audited(audit, &verdict),
             Event::CommitFailed { parent, root } => self.commit_failed(&parent, &root),
             Event::BlockWon(won) => self.ledger.close(&won, self.params.pay_terms()),
             Event::BlockFinal { block } => {
@@ -141,6 +150,7 @@ impl Manager {
             Event::Tick => {}
         }
         self.commit_if_due(&mut effects);
+        self.start_audit(&mut effects);
         effects
     }
 
@@ -151,14 +161,20 @@ impl Manager {
             Calibration::Checking { job, digest } => Some(Effect::CheckCalibration { miner: *miner, job, digest }),
             _ => None,
         });
-        jobs.chain(checks).collect()
+        let audits = self.audits.running();
+        let audits = audits.map(|(audit, order)| Effect::Audit { audit, order: Box::new(order.clone()) });
+        jobs.chain(checks).chain(audits).collect()
     }
 
     /// When something will be due although no event comes; [`Event::Tick`] is wanted then.
     pub fn next_wake_ms(&self) -> Option<u64> {
         let lease = self.leases.next_expiry_ms(self.params.heartbeat);
         let commits = self.search.as_ref().filter(|s| s.open).map(|s| self.next_commit_ms(s));
-        [lease, commits].into_iter().flatten().filter(|&at| at > self.now_ms).min()
+        [lease, commits, self.audits.next_wake_ms(self.now_ms)]
+            .into_iter()
+            .flatten()
+            .filter(|&at| at > self.now_ms)
+            .min()
     }
 
     /// Goes on under other parameters, after a restart with another configuration. Blocks won before keep their terms.
@@ -216,10 +232,11 @@ impl Manager {
         &self.seed
     }
 
-    /// Artefacts that must be kept: elites, commitments, and what waits to be evaluated.
+    /// Artefacts that must be kept: elites, commitments, and what waits to be evaluated or replayed.
     pub fn pinned(&self) -> BTreeSet<ModelRoot> {
         let committed = self.search.iter().flat_map(|s| s.committed.iter().map(|c| c.artefact.root));
-        self.memories.roots().chain(committed).chain(self.jobs.values().map(|j| j.artefact.root)).collect()
+        let waiting = self.jobs.values().map(|j| j.artefact.root).chain(self.audits.artefacts());
+        self.memories.roots().chain(committed).chain(waiting).collect()
     }
 
     /// What is due by time alone: lost and ended leases.
@@ -230,6 +247,7 @@ impl Manager {
         for lease in self.leases.prune(self.now_ms, self.params.grace_ms) {
             self.note_speed(&lease);
         }
+        self.expire_audits();
         if let Some(search) = &mut self.search {
             search.open &= self.now_ms < search.deadline_ms;
         }
@@ -247,6 +265,12 @@ impl Manager {
         }
         self.end_leases();
         self.ledger.begin(interval.height, self.params.pay);
+        let before = self.search.as_ref().map(|s| &s.interval);
+        let is_same =
+            |b: &Interval| (b.task, &b.data, &b.workload) == (interval.task, &interval.data, &interval.workload);
+        if !before.is_some_and(is_same) {
+            self.audits.begin_other_data();
+        }
         let memory = self.memories.recall(Search::memory_key(&interval));
         // Counts of a filler interval mean nothing on the next one's data.
         let stale = if interval.is_filler() { std::mem::take(&mut memory.elites) } else { Vec::new() };

@@ -4,10 +4,12 @@ use podl_chain_spec::{AccountId, ChainSpec};
 use podl_nas::search::StrategyKind;
 use serde::{Deserialize, Serialize};
 
+use super::audit::AuditRule;
 use crate::classes::ClassRule;
 use crate::lease::HeartbeatRule;
 use crate::ledger::{PayScheme, PayTerms};
 use crate::partition::Scheme;
+use crate::training::TrainRule;
 
 /// Parameters of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +75,12 @@ pub struct PoolParams {
     pub always_check: u32,
     /// Least probability of a check, in thousandths.
     pub check_floor_permille: u64,
+    /// Replays of training.
+    pub audits: AuditRule,
+    /// How shares are trained.
+    pub training: TrainRule,
+    /// Thousandths of the first learning rate for a network that an earlier interval trained.
+    pub resumed_permille: u16,
     /// Requests a second that a miner may make, and how many at once.
     pub requests_per_s: u32,
     /// How long a miner that lied or broke the rules too often is shut out.
@@ -115,6 +123,10 @@ impl PoolParams {
             evaluation_queue: 64,
             always_check: 10,
             check_floor_permille: 50,
+            // Half of one thread, at the lowest priority.
+            audits: AuditRule { permille: 500, queue: 4, upload_ms: (train_ms / 4).clamp(5000, 30_000) },
+            training: TrainRule::default(),
+            resumed_permille: 500,
             requests_per_s: 20,
             suspension_ms: train_ms.saturating_mul(5),
         }

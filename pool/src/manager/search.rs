@@ -1,6 +1,6 @@
 //! The state of the search in one interval, and what is remembered of a task between its rounds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use podl_chain_spec::Hash32;
 use podl_consensus::codec;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::proposals::Proposals;
 use super::units::Unit;
-use crate::types::{Elite, EvaluationPlan, Interval, MinerId};
+use crate::types::{Elite, EvaluationPlan, Interval, MinerId, Past};
 
 /// Most confirmed models kept of a task.
 const MOST_ELITES: usize = 16;
@@ -41,6 +41,8 @@ pub struct TaskMemory {
     pub units: Vec<Unit>,
     /// Artefacts that were submitted.
     pub submitted: BTreeSet<ModelRoot>,
+    /// How the training of each was left.
+    pasts: BTreeMap<ModelRoot, Past>,
 }
 
 impl TaskMemory {
@@ -53,6 +55,7 @@ impl TaskMemory {
             proposals: None,
             units: Vec::new(),
             submitted: BTreeSet::new(),
+            pasts: BTreeMap::new(),
         }
     }
 
@@ -83,6 +86,7 @@ impl TaskMemory {
         self.proposals = None;
         self.units.clear();
         self.submitted.clear();
+        self.pasts.clear();
     }
 
     /// A miner's best model.
@@ -93,6 +97,17 @@ impl TaskMemory {
     /// Notes a submitted artefact; false when it was submitted before or the list is full.
     pub fn note_submitted(&mut self, root: ModelRoot) -> bool {
         self.submitted.len() < MOST_TRAINED && self.submitted.insert(root)
+    }
+
+    /// Notes how the training of a new artefact was left.
+    pub fn note_past(&mut self, root: ModelRoot, past: Past) {
+        self.pasts.insert(root, past);
+    }
+
+    /// How the training of a confirmed or submitted artefact was left.
+    pub fn past_of(&self, root: ModelRoot) -> Option<Past> {
+        let elite = self.elites.iter().find(|e| e.artefact.root == root).map(|e| e.past);
+        elite.or_else(|| self.pasts.get(&root).copied())
     }
 
     /// Notes that an architecture is trained from scratch.
@@ -177,6 +192,24 @@ impl Memories {
     /// The current memory.
     pub fn current_mut(&mut self) -> Option<&mut TaskMemory> {
         self.0.last_mut()
+    }
+
+    /// Drops a model that was not trained as it should have been, and what is to be trained on from it. Returns how
+    /// many units those were.
+    pub fn drop_model(&mut self, root: ModelRoot) -> usize {
+        let mut dropped = 0;
+        for memory in &mut self.0 {
+            memory.elites.retain(|e| e.artefact.root != root);
+            let before = memory.units.len();
+            memory.units.retain(|unit| unit.models().all(|model| model != root));
+            dropped += before - memory.units.len();
+        }
+        dropped
+    }
+
+    /// Whether a model is among the confirmed ones.
+    pub fn has_elite(&self, root: ModelRoot) -> bool {
+        self.roots().any(|known| known == root)
     }
 
     /// Roots of all models worth keeping.

@@ -6,7 +6,8 @@ use podl_nas::search::MOST_REWARD;
 use super::{Effect, Job, JobKind, Manager, Outcome};
 use crate::lease::{Done, Running};
 use crate::protocol::{Refusal, Reply};
-use crate::types::{Elite, JobId, MinerId, Purpose, Share, is_above_chance};
+use crate::training::LEAST_IMAGES;
+use crate::types::{Elite, JobId, Lease, MinerId, Past, Purpose, Share, is_above_chance};
 
 /// What a share stands for, once it has passed the checks that need no evaluation.
 #[derive(Clone, Copy)]
@@ -32,10 +33,11 @@ impl Manager {
             running.shared_macs = running.shared_macs.saturating_add(macs);
         }
         self.unit_claimed(unit, done);
+        self.consider_audit(miner, &share);
         if self.must_check(&miner, &share) {
             let parent = self.search.as_ref().map(|s| s.parent()).unwrap_or_default();
             let artefact = share.artefact;
-            let kind = JobKind::Share { miner, share, macs, unit, done };
+            let kind = JobKind::Share { miner, share: Box::new(share), macs, unit, done };
             self.ask_evaluation(Job { parent, artefact, asked_ms: 0, kind }, effects);
         } else {
             self.take_unchecked(&miner, &share, admitted);
@@ -62,8 +64,16 @@ impl Manager {
             return Err((Refusal::Malformed, 5));
         }
         let index = assignment_of(running, share).ok_or((Refusal::OutsideLease, 5))?;
-        let macs = search.interval.training_macs(&share.architecture).map_err(|_| (Refusal::OutsideLease, 5))?;
-        let macs = macs.checked_mul(share.images).ok_or((Refusal::OverBudget, 5))?;
+        let lease = &running.lease;
+        let image_macs = search.interval.training_macs(&share.architecture).map_err(|_| (Refusal::OutsideLease, 5))?;
+        let (from, to) = share.left_permille;
+        if lease.left_permille < from || from < to || to < lease.left_after_permille {
+            return Err((Refusal::OutsideLease, 5));
+        }
+        if !is_paid_for(lease, share, image_macs) {
+            return Err((Refusal::OverBudget, 2));
+        }
+        let macs = image_macs.checked_mul(share.images).ok_or((Refusal::OverBudget, 5))?;
         let total = running.shared_macs.saturating_add(macs);
         // Whole batches and whole rungs overshoot a little.
         if total > running.lease.budget_macs.saturating_add(running.lease.budget_macs / 4) {
@@ -75,10 +85,14 @@ impl Manager {
             return Err((Refusal::Implausible, 2));
         }
         let unit = running.units.get(index).copied().unwrap_or(0);
+        let parent = search.parent();
         let memory = self.memories.current_mut().ok_or((Refusal::Late, 0))?;
         if !memory.note_submitted(share.artefact.root) {
             return Err((Refusal::NotNovel, 1));
         }
+        let before = share.base.and_then(|root| memory.past_of(root));
+        let began = before.map_or(parent, |past| past.began);
+        memory.note_past(share.artefact.root, Past { end: share.states.end, began });
         let done = self.leases.get_mut(share.lease).and_then(|running| running.note_done(index, share));
         Ok(Admitted { macs, unit, done: done.ok_or((Refusal::NoLease, 0))? })
     }
@@ -90,9 +104,7 @@ impl Manager {
         if memory.elites.first().is_none_or(near) || memory.best_of(miner).is_none_or(near) {
             return true;
         }
-        let streak = self.miners.get(miner).map_or(0, |m| m.valid_streak);
-        let permille = (1000 / u64::from(streak.max(1))).max(self.params.check_floor_permille);
-        streak < self.params.always_check || self.rng.below(1000) < permille
+        self.draw_check(miner)
     }
 
     /// Queues an evaluation.
@@ -132,6 +144,8 @@ impl Manager {
                     return;
                 }
                 self.note_points(&miner, count);
+                let past = self.memories.current().and_then(|m| m.past_of(share.artefact.root));
+                let past = past.unwrap_or(Past { end: share.states.end, began: job.parent });
                 let elite = Elite {
                     miner,
                     artefact: share.artefact,
@@ -141,6 +155,7 @@ impl Manager {
                     public_correct,
                     mac_bits,
                     stalls: 0,
+                    past,
                 };
                 self.take_elite(elite, effects);
                 self.note_unit(&share, unit, done, count);
@@ -222,7 +237,8 @@ impl Manager {
     }
 
     /// A false claim: the work in the pay window is lost, the miner is shut out for a while, and its next results are all checked.
-    fn lied(&mut self, miner: &MinerId) {
+    pub(super) fn lied(&mut self, miner: &MinerId) {
+        self.audits.forget(miner);
         let (now_ms, suspension_ms) = (self.now_ms, self.params.suspension_ms);
         self.take_lease(miner);
         self.ledger.forfeit(miner);
@@ -234,6 +250,14 @@ impl Manager {
         }
         self.assign_classes();
     }
+}
+
+/// Whether no more images were ordered, which the learning rate follows, than the lease pays for, and no more trained
+/// than ordered. One batch is trained in any case.
+fn is_paid_for(lease: &Lease, share: &Share, image_macs: u64) -> bool {
+    let most = lease.budget_macs.saturating_add(lease.budget_macs / 4) / image_macs.max(1);
+    let batch = lease.rule_of(&share.architecture).map_or(0, |rule| rule.batch.into());
+    share.ordered <= most.max(LEAST_IMAGES) && share.images <= share.ordered.max(batch)
 }
 
 /// Which network of its lease a result is of. It goes on from where the last one ended, or begins where the lease says.

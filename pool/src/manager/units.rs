@@ -172,7 +172,7 @@ impl Manager {
         let id = self.next_unit;
         self.next_unit = self.next_unit.saturating_add(1);
         self.unit_counts.begun += 1;
-        let Assignment { architecture, base, images } = work.clone();
+        let Assignment { architecture, base, images, .. } = work.clone();
         let seen_images = base.and_then(|root| self.elite(&root)).map_or(0, |e| e.images);
         let start = Done { seen_images, left_images: images, last: base };
         let unit = Unit {

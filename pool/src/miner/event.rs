@@ -6,6 +6,7 @@ use podl_consensus::workload::Architecture;
 
 use crate::calibration::CalibrationJob;
 use crate::protocol::{Refusal, Reply, Request};
+use crate::training::{Recipe, States, TrainRule};
 use crate::types::{EvaluationPlan, Interval};
 
 /// A training run of one network.
@@ -19,6 +20,9 @@ pub struct TrainOrder {
     pub architecture: Architecture,
     /// Weights to go on from; none: fresh ones from the seed.
     pub base: Option<BlobRef>,
+    /// The state that the base's training ended with. If it is still there it is gone on from, momentum and all; any
+    /// other state would fail an audit.
+    pub base_end: Option<Hash32>,
     /// Fixes first weights and data order.
     pub seed: u64,
     /// Training images to spend.
@@ -29,6 +33,22 @@ pub struct TrainOrder {
     pub image_macs: u64,
     /// Thousandths of the phase that are left at the beginning and at the end of the lease.
     pub left_permille: (u16, u16),
+    /// Batches and rates.
+    pub rule: TrainRule,
+}
+
+impl TrainOrder {
+    /// All that decides its result but the data and the state it starts from.
+    pub fn recipe(&self) -> Recipe {
+        Recipe {
+            architecture: self.architecture.clone(),
+            seed: self.seed,
+            rule: self.rule,
+            images: self.images,
+            left_permille: self.left_permille,
+            fresh: self.base.is_none(),
+        }
+    }
 }
 
 /// A finished training run.
@@ -40,6 +60,8 @@ pub struct Trained {
     pub images: u64,
     /// Count on the public part of the search-validation images.
     pub correct: u32,
+    /// Hashes of the state before and after.
+    pub states: States,
 }
 
 /// What a miner is told.
@@ -91,7 +113,8 @@ pub enum MinerEvent {
 /// What a miner wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MinerEffect {
-    /// Send a request; at most one is under way. The driver adds the artefact to a [`Request::Submit`].
+    /// Send a request; at most one is under way. The driver adds the artefact to a [`Request::Submit`], and makes of a
+    /// [`Request::Chunk`] all the chunks of the training state that it names.
     Send(Request),
     /// Compute a calibration.
     Calibrate(CalibrationJob),

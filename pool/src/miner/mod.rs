@@ -9,7 +9,7 @@ mod work;
 use std::collections::VecDeque;
 
 use podl_chain_spec::AccountId;
-use podl_consensus::types::BlockHash;
+use podl_consensus::types::{BlobRef, BlockHash};
 
 pub use event::{MinerEffect, MinerEvent, TrainOrder, Trained};
 
@@ -168,7 +168,7 @@ impl Miner {
             return;
         }
         self.stage = Stage::Joining;
-        self.outbox.retain(|r| matches!(r, Request::Submit { .. }));
+        self.outbox.retain(is_owed);
         let (account, agent) = (self.account, self.agent.clone());
         self.outbox.push_front(Request::Hello { version: VERSION, account, agent });
     }
@@ -204,7 +204,7 @@ impl Miner {
 
     fn unreachable(&mut self, effects: &mut Vec<MinerEffect>) {
         // A result survives the connection; everything else is asked anew.
-        if let Some(request @ Request::Submit { .. }) = self.in_flight.take() {
+        if let Some(request) = self.in_flight.take().filter(is_owed) {
             self.outbox.push_front(request);
         }
         if self.stage == Stage::Stopping {
@@ -219,6 +219,9 @@ impl Miner {
     fn replied(&mut self, reply: Reply, effects: &mut Vec<MinerEffect>) {
         let Some(request) = self.in_flight.take() else { return };
         self.backoff_ms = BACKOFF_MS.0;
+        if let Reply::Ack { audit: Some(state), .. } = &reply {
+            self.queue_state(*state);
+        }
         if self.stage == Stage::Stopping {
             if matches!(request, Request::Leave) {
                 self.stopped(effects);
@@ -236,7 +239,7 @@ impl Miner {
                 self.last_refusal = None;
                 self.take_lease(*lease, *interval, plan, effects);
             }
-            Reply::Ack { go_on, best, standing } => {
+            Reply::Ack { go_on, best, standing, audit: _ } => {
                 self.standing = Some(standing);
                 self.best = best;
                 match request {
@@ -303,6 +306,14 @@ impl Miner {
         }
     }
 
+    /// Queues the upload of a state that the pool wants to audit, before heartbeats and before leaving.
+    fn queue_state(&mut self, state: BlobRef) {
+        let is_queued = |r: &Request| matches!(r, Request::Chunk { artefact, .. } if *artefact == state);
+        if !self.outbox.iter().any(is_queued) {
+            self.queue_result(Request::Chunk { artefact: state, offset: 0, bytes: Vec::new() });
+        }
+    }
+
     fn drop_lease(&mut self, lease: LeaseId, effects: &mut Vec<MinerEffect>) {
         if self.work.as_ref().is_some_and(|w| w.lease.id == lease) {
             self.abandon(effects);
@@ -324,7 +335,7 @@ impl Miner {
             self.stage = Stage::Stopping;
             self.quiet_until_ms = 0;
             // What is trained is still handed in.
-            self.outbox.retain(|r| matches!(r, Request::Submit { .. }));
+            self.outbox.retain(is_owed);
             self.outbox.push_back(Request::Leave);
         } else if self.stage != Stage::Stopping {
             self.stopped(effects);
@@ -339,4 +350,9 @@ impl Miner {
             effects.push(MinerEffect::Stopped);
         }
     }
+}
+
+/// Requests that are sent whatever comes between: results, and the states that audits of them want.
+fn is_owed(request: &Request) -> bool {
+    matches!(request, Request::Submit { .. } | Request::Chunk { .. })
 }

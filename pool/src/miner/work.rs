@@ -1,25 +1,23 @@
 //! Work on a lease: which network is trained next, for how long, and when the lease is done.
 
+use podl_chain_spec::Hash32;
 use podl_consensus::types::{BlobRef, BlockHash};
 
 use super::{Miner, MinerEffect, TrainOrder, Trained};
 use crate::protocol::Request;
-use crate::rng::SeededRng;
+use crate::training::{LEAST_IMAGES, order_seed};
 use crate::types::{EvaluationPlan, Interval, Lease, Share};
-
-/// Fewest images worth a training run of its own.
-const LEAST_IMAGES: u64 = 128;
 
 /// A lease under work.
 #[derive(Clone, Debug)]
 pub(super) struct Work {
     pub lease: Lease,
     received_ms: u64,
-    rng: SeededRng,
     /// Which of its networks is trained, and how far that is.
     at: usize,
     done_images: u64,
-    last: Option<BlobRef>,
+    /// The model that it was left with, and the state.
+    last: Option<(BlobRef, Hash32)>,
     /// Work of finished orders.
     spent_macs: u64,
     running: Option<(TrainOrder, u64)>,
@@ -28,18 +26,7 @@ pub(super) struct Work {
 
 impl Work {
     fn new(lease: Lease, now_ms: u64) -> Self {
-        let rng = SeededRng::new(&lease.seed.to_le_bytes(), "lease");
-        Self {
-            lease,
-            received_ms: now_ms,
-            rng,
-            at: 0,
-            done_images: 0,
-            last: None,
-            spent_macs: 0,
-            running: None,
-            orders: 0,
-        }
+        Self { lease, received_ms: now_ms, at: 0, done_images: 0, last: None, spent_macs: 0, running: None, orders: 0 }
     }
 
     pub fn is_training(&self) -> bool {
@@ -84,16 +71,23 @@ impl Work {
         // A rest of less than half a step is no step of its own.
         let images = if left_images < step_images + step_images / 2 { left_images } else { step_images };
         let left_permille = self.left_permille(image_macs.saturating_mul(images));
+        let rule = self.lease.rule_of(&work.architecture)?;
+        let (base, base_end) = match self.last {
+            Some((model, end)) => (Some(model), Some(end)),
+            None => (work.base, work.end),
+        };
         Some(TrainOrder {
             id,
             parent: interval.parent,
+            seed: order_seed(self.lease.seed, &work.architecture, base.map(|b| b.root)),
             architecture: work.architecture,
-            base: self.last.or(work.base),
-            seed: self.rng.next_u64(),
+            base,
+            base_end,
             images: images.max(1),
             due_ms: left_ms,
             image_macs,
             left_permille,
+            rule,
         })
     }
 
@@ -120,7 +114,8 @@ impl Miner {
     ) {
         self.abandon(effects);
         // A pool cannot make a miner train outside the task it names.
-        let inside = lease.work.iter().all(|work| interval.workload.space.contains(&work.architecture));
+        let space = &interval.workload.space;
+        let inside = lease.work.iter().all(|work| space.contains(&work.architecture) && work.rule.is_usable());
         if !inside || lease.work.is_empty() || lease.parent != interval.parent {
             self.ask_at_ms = self.now_ms + 5000;
             return;
@@ -194,7 +189,7 @@ impl Miner {
         {
             work.done_images = u64::MAX;
         }
-        work.last = Some(trained.artefact);
+        work.last = Some((trained.artefact, trained.states.end));
         let share = Share {
             lease: work.lease.id,
             artefact: trained.artefact,
@@ -202,6 +197,9 @@ impl Miner {
             base: order.base.map(|b| b.root),
             images: trained.images,
             correct: trained.correct,
+            ordered: order.images,
+            left_permille: order.left_permille,
+            states: trained.states,
         };
         self.queue_result(Request::Submit { share, inline: None });
         self.next_order(effects);

@@ -1,6 +1,6 @@
 //! A running simulation: every effect of a machine becomes a later event of another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use podl_chain_spec::{Amount, Hash32};
 use podl_consensus::types::{BlobRef, ModelRoot};
@@ -10,12 +10,15 @@ use super::landscape::SimModel;
 use super::spec::{Cheat, MinerSpec, SimReport, SimSpec, Wins, account};
 use crate::calibration::{self, CalibrationJob};
 use crate::ledger::WonBlock;
-use crate::manager::{Ask, Effect, Event, Manager, Outcome};
+use crate::manager::{Ask, AuditOrder, Effect, Event, Manager, Outcome, Verdict};
 use crate::miner::{Miner, MinerEffect, MinerEvent, TrainOrder, Trained};
 use crate::protocol::{Reply, Request};
 use crate::rng::SeededRng;
+use crate::training::States;
 use crate::types::{DataSource, Interval, MinerId, Share};
 
+/// Speed of replays: a core of the manager's.
+const REPLAY_MACS_S: u128 = 20_000_000_000;
 /// Time of an evaluation.
 const EVALUATION_MS: u64 = 60;
 /// Time between the end of a phase and the known shard, and from there to a final block.
@@ -65,6 +68,8 @@ pub struct Simulation {
     pub(super) miners: Vec<SimMiner>,
     by_id: BTreeMap<MinerId, usize>,
     models: BTreeMap<ModelRoot, SimModel>,
+    /// Models that were trained less than their makers say: a replay would find other bits.
+    underworked: BTreeSet<ModelRoot>,
     luck: SeededRng,
     /// When the phase under way began.
     phase_ms: Option<u64>,
@@ -96,6 +101,7 @@ impl Simulation {
             by_id: miners.iter().enumerate().map(|(index, m)| (m.id, index)).collect(),
             miners,
             models: BTreeMap::new(),
+            underworked: BTreeSet::new(),
             luck: SeededRng::new(&seed, "luck of blocks"),
             phase_ms: None,
             ends_ms: None,
@@ -297,6 +303,10 @@ impl Simulation {
                 self.agenda.later(EVALUATION_MS, Happening::Manager(Event::Evaluated { job, outcome }));
                 self.note_progress(&artefact.root);
             }
+            Effect::Audit { audit, order } => {
+                let (verdict, took_ms) = self.replay(&order);
+                self.agenda.later(took_ms, Happening::Manager(Event::Audited { audit, verdict }));
+            }
             Effect::Commit { .. } => {
                 if let Some(last) = self.report.commitments.last_mut() {
                     *last += 1;
@@ -372,6 +382,18 @@ impl Simulation {
         }
     }
 
+    /// What a replay finds, and how long it takes.
+    fn replay(&self, order: &AuditOrder) -> (Verdict, u64) {
+        let image_macs = self.manager.search().and_then(|s| s.interval.training_macs(&order.recipe.architecture).ok());
+        let macs = u128::from(image_macs.unwrap_or(0)) * u128::from(order.images);
+        let took_ms = u64::try_from(macs * 1000 / REPLAY_MACS_S).unwrap_or(u64::MAX >> 1);
+        if self.underworked.contains(&order.artefact) {
+            (Verdict::Different("trained less".into()), took_ms)
+        } else {
+            (Verdict::Same, took_ms)
+        }
+    }
+
     /// The manager's process is killed and comes back from what its journal holds: its state after the last event, and
     /// the question again for whatever was under way.
     fn kill_manager(&mut self) {
@@ -409,7 +431,13 @@ impl Simulation {
                 Ask::Submit(share)
             }
             Request::Leave => Ask::Leave,
-            Request::Chunk { .. } => return,
+            Request::Chunk { artefact, .. } => {
+                // Simulated artefacts are small: what comes in chunks is a state for an audit.
+                let arrived = Event::StateArrived { miner: self.miners[miner].id, root: artefact.root };
+                let effects = self.manager.handle(self.agenda.now_ms(), arrived);
+                self.manager_effects(effects);
+                Ask::Chunk
+            }
         };
         let id = self.miners[miner].id;
         let effects = self.manager.handle(self.agenda.now_ms(), Event::Asked { miner: id, ask });
@@ -535,7 +563,12 @@ impl Simulation {
         let correct = model.count(self.spec.full_images, "public", self.spec.plan.public_images);
         let artefact = model.artefact;
         self.models.insert(artefact.root, model);
-        let result = Some(Trained { artefact, images, correct });
+        if cheat == Cheat::Underworks {
+            self.underworked.insert(artefact.root);
+        }
+        // Roots stand for states too: no two trainings end at the same.
+        let states = States { start: order.base_end.unwrap_or_default(), end: artefact.root };
+        let result = Some(Trained { artefact, images, correct, states });
         self.miner_event(miner, life, MinerEvent::Finished { order: order.id, result });
     }
 }

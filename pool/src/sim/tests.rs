@@ -7,9 +7,10 @@ use super::*;
 use crate::classes::ClassRule;
 use crate::lease::HeartbeatRule;
 use crate::ledger::PayScheme;
-use crate::manager::PoolParams;
+use crate::manager::{AuditRule, PoolParams};
 use crate::partition::Scheme;
 use crate::protocol::Refusal;
+use crate::training::TrainRule;
 use crate::types::{Class, EvaluationPlan};
 
 const FAST: u64 = 20_000_000_000;
@@ -49,6 +50,9 @@ fn params() -> PoolParams {
         check_floor_permille: 50,
         requests_per_s: 20,
         suspension_ms: 240_000,
+        audits: AuditRule { permille: 500, queue: 4, upload_ms: 12_000 },
+        training: TrainRule::default(),
+        resumed_permille: 500,
     }
 }
 
@@ -175,4 +179,18 @@ fn a_restored_manager_goes_on_as_if_nothing_had_happened() {
         (simulation.report.revealed, simulation.report.payments, simulation.trace.finalize())
     };
     assert_eq!(run(false), run(true));
+}
+
+#[test]
+fn replays_find_who_works_less_than_it_says_and_nobody_else() {
+    for seed in 0..4 {
+        let mut miners = vec![MinerSpec::honest(FAST); 5];
+        miners[2].cheat = Cheat::Underworks;
+        let (_, manager) = Simulation::new(spec(seed, miners, 3)).run();
+        let counts = manager.audit_counts();
+        assert!(counts.failed > 0 && counts.passed >= 5 && counts.undecided == 0, "{counts:?}");
+        for (number, record) in manager.miners().values().enumerate() {
+            assert_eq!(record.suspended_until_ms > 0, number == 2, "seed {seed}, miner {number}: {counts:?}");
+        }
+    }
 }

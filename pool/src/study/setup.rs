@@ -9,9 +9,10 @@ use podl_nas::search::StrategyKind;
 use crate::classes::ClassRule;
 use crate::lease::HeartbeatRule;
 use crate::ledger::PayScheme;
-use crate::manager::PoolParams;
+use crate::manager::{AuditRule, PoolParams};
 use crate::partition::Scheme;
 use crate::sim::{Landscape, MinerSpec, SimSpec, Wins};
+use crate::training::TrainRule;
 use crate::types::EvaluationPlan;
 
 /// Training multiply-accumulates a second of a strong miner.
@@ -62,6 +63,9 @@ pub fn params() -> PoolParams {
         check_floor_permille: 50,
         requests_per_s: 20,
         suspension_ms: PHASE_MS * 5,
+        audits: AuditRule { permille: 500, queue: 4, upload_ms: 30_000 },
+        training: TrainRule::default(),
+        resumed_permille: 500,
     }
 }
 

@@ -174,7 +174,7 @@ fn start_manager(parts: &PoolParts, params: PoolParams, inputs: Sender<DeskInput
 }
 
 fn own_miner(parts: &PoolParts, manager: &Arc<ManagerDriver>, threads: usize) -> Result<MinerHandle, PoolError> {
-    let settings = TrainSettings { niceness: NICENESS, ..TrainSettings::default() };
+    let settings = TrainSettings { niceness: NICENESS };
     let bench = TrainBench::new(threads, parts.spec.caps.clone(), settings)?;
     let config = MinerConfig { account: parts.account, agent: format!("podl/{}", crate::VERSION), niceness: NICENESS };
     let transport = LocalTransport::new(manager.clone(), MinerId(Hash32(*parts.account.as_bytes())));

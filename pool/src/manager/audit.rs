@@ -1,0 +1,430 @@
+//! Audits: the training of some shares is replayed bit for bit, chosen after the miner has committed to its states.
+//!
+//! One replay runs at a time, few wait, and replays rest between each other, so that they take a bounded part of one
+//! thread. What does not find a place is not audited. A share from scratch, or from an artefact, needs nothing of its
+//! miner; one that went on from the miner's own state needs that state, which is asked for in acknowledgements.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use podl_chain_spec::Hash32;
+use podl_consensus::types::{BlobRef, ModelRoot, TaskId};
+use podl_consensus::workload::Network;
+use serde::{Deserialize, Serialize};
+
+use super::{Effect, JobKind, Manager};
+use crate::training::{Recipe, STATE_BYTES, States, state_bytes};
+use crate::types::{AuditId, DataSource, MinerId, Share};
+
+/// Shares on the present data that can be audited after the fact.
+const RECENT: usize = 512;
+/// Of one miner, how many are audited again after one failed.
+const AGAIN: usize = 8;
+/// A replay that took longer, by a restart in between perhaps, counts as this long.
+const LONGEST_MS: u64 = 600_000;
+/// Most time between two events that counts against a miner that owes a state: ticks come more often, so that in a
+/// longer gap the manager was not there to be told.
+const GAP_MS: u64 = 1000;
+
+/// How much is audited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRule {
+    /// Thousandths of one thread's time that replays may take; 0 is no audits.
+    pub permille: u64,
+    /// Most audits that wait, for a state or for their turn.
+    pub queue: usize,
+    /// How long a miner may take to upload a state.
+    pub upload_ms: u64,
+}
+
+/// Where a replay begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartFrom {
+    /// At the weights that seed and architecture give.
+    Seed,
+    /// At the weights of this artefact.
+    Artefact(ModelRoot),
+    /// At a state that the miner uploaded.
+    State(BlobRef),
+}
+
+/// All that a replay needs but the interval's data and the start itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditOrder {
+    /// Whose workload it is.
+    pub task: TaskId,
+    /// What is trained on. Rounds of one task share it, so that a replay may end in the next.
+    pub data: DataSource,
+    /// What decides the training.
+    pub recipe: Recipe,
+    /// Where it begins.
+    pub from: StartFrom,
+    /// Images that the miner says it trained.
+    pub images: u64,
+    /// States that the miner committed to.
+    pub states: States,
+    /// The model that it handed in.
+    pub artefact: ModelRoot,
+}
+
+/// What a replay found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Start, end and model are those of the share.
+    Same,
+    /// They are not, or cannot come from such training, in words.
+    Different(String),
+    /// The manager's own side failed (no data, no trainer, out of memory): nobody is to blame.
+    Undecided(String),
+}
+
+/// Numbers of audits since the manager began, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditCounts {
+    /// Replays that found what was handed in.
+    pub passed: u64,
+    /// Replays that did not, and states that were not uploaded.
+    pub failed: u64,
+    /// Replays that could not be done.
+    pub undecided: u64,
+    /// Shares that were due for an audit when there was no time for it.
+    pub skipped: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Stage {
+    /// Waits for the miner's state.
+    Upload {
+        /// For so long still.
+        left_ms: u64,
+        /// Whether the miner has joined anew since, perhaps without what it had in memory.
+        restarted: bool,
+    },
+    /// Waits for its turn.
+    Ready,
+    /// Is replayed.
+    Running { since_ms: u64 },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Audit {
+    miner: MinerId,
+    order: AuditOrder,
+    stage: Stage,
+    /// Whether it follows another's failure; it proves nothing new of the miner then.
+    again: bool,
+}
+
+/// A share on the present data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Recent {
+    miner: MinerId,
+    order: AuditOrder,
+    /// Whether it was replayed with success.
+    proven: bool,
+}
+
+/// Audits under way and what can still be audited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Audits {
+    pending: BTreeMap<AuditId, Audit>,
+    next: u64,
+    /// No replay begins before.
+    rest_until_ms: u64,
+    recent: VecDeque<Recent>,
+    /// Shares that were due for an audit since the last replay began, and those that waited then.
+    offered: u64,
+    counts: AuditCounts,
+}
+
+impl Audits {
+    fn insert(&mut self, audit: Audit) {
+        self.next = self.next.saturating_add(1);
+        self.pending.insert(AuditId(self.next), audit);
+    }
+
+    /// Data of the interval before are gone. What is being replayed has them still, and a state that is owed is owed.
+    pub fn begin_other_data(&mut self) {
+        self.recent.clear();
+        self.pending.retain(|_, audit| audit.stage != Stage::Ready);
+    }
+
+    /// Time has passed.
+    pub fn pass(&mut self, passed_ms: u64) {
+        for audit in self.pending.values_mut() {
+            if let Stage::Upload { left_ms, .. } = &mut audit.stage {
+                *left_ms = left_ms.saturating_sub(passed_ms.min(GAP_MS));
+            }
+        }
+    }
+
+    /// A miner has joined anew.
+    pub fn note_hello(&mut self, miner: &MinerId) {
+        for audit in self.pending.values_mut().filter(|a| a.miner == *miner) {
+            if let Stage::Upload { restarted, .. } = &mut audit.stage {
+                *restarted = true;
+            }
+        }
+    }
+
+    /// Replays to be asked for again after a restart.
+    pub fn running(&self) -> impl Iterator<Item = (AuditId, &AuditOrder)> {
+        let running = self.pending.iter().filter(|(_, audit)| matches!(audit.stage, Stage::Running { .. }));
+        running.map(|(id, audit)| (*id, &audit.order))
+    }
+
+    /// Artefacts that replays under way begin from.
+    pub fn artefacts(&self) -> impl Iterator<Item = ModelRoot> {
+        self.pending.values().filter_map(|audit| match audit.order.from {
+            StartFrom::Artefact(root) => Some(root),
+            StartFrom::Seed | StartFrom::State(_) => None,
+        })
+    }
+
+    /// When something becomes due by time alone.
+    pub fn next_wake_ms(&self, now_ms: u64) -> Option<u64> {
+        let due = self.pending.values().filter_map(|audit| match audit.stage {
+            Stage::Upload { left_ms, .. } => Some(now_ms.saturating_add(left_ms.max(1))),
+            Stage::Ready => Some(self.rest_until_ms),
+            Stage::Running { .. } => None,
+        });
+        due.min()
+    }
+
+    /// The state that a miner owes, the one asked for first.
+    pub fn wanted_of(&self, miner: &MinerId) -> Option<BlobRef> {
+        let owed = |a: &&Audit| a.miner == *miner && matches!(a.stage, Stage::Upload { .. });
+        self.pending.values().find(owed).and_then(|audit| match audit.order.from {
+            StartFrom::State(blob) => Some(blob),
+            StartFrom::Seed | StartFrom::Artefact(_) => None,
+        })
+    }
+
+    /// Forgets what waits of a miner that was found out otherwise.
+    pub fn forget(&mut self, miner: &MinerId) {
+        self.pending.retain(|_, a| a.miner != *miner || a.again || matches!(a.stage, Stage::Running { .. }));
+    }
+}
+
+impl Manager {
+    /// Whether a blob is the state that a miner owes for an audit; it may then be longer than artefacts are.
+    pub fn wants_state(&self, miner: &MinerId, blob: &BlobRef) -> bool {
+        self.audits.wanted_of(miner).as_ref() == Some(blob)
+    }
+
+    /// Hashes of the states that audits under way begin from.
+    pub fn wanted_states(&self) -> BTreeSet<Hash32> {
+        let states = self.audits.pending.values().filter_map(|audit| match audit.order.from {
+            StartFrom::State(blob) => Some(blob.root),
+            StartFrom::Seed | StartFrom::Artefact(_) => None,
+        });
+        states.collect()
+    }
+
+    /// Numbers of audits.
+    pub fn audit_counts(&self) -> AuditCounts {
+        self.audits.counts
+    }
+
+    /// A share was accepted and its states are committed to: whether it is audited is decided now.
+    pub(super) fn consider_audit(&mut self, miner: MinerId, share: &Share) {
+        // The node's own miner would cheat its own pool.
+        let is_own = miner.0.as_bytes() == self.params.account.as_bytes();
+        if self.params.audits.permille == 0 || is_own {
+            return;
+        }
+        let Some(order) = self.audit_order(share) else { return };
+        self.audits.recent.push_back(Recent { miner, order: order.clone(), proven: false });
+        if self.audits.recent.len() > RECENT {
+            self.audits.recent.pop_front();
+        }
+        if !self.draw_check(&miner) {
+            return;
+        }
+        if !self.make_room() {
+            return;
+        }
+        let stage = match order.from {
+            StartFrom::State(_) => Stage::Upload { left_ms: self.params.audits.upload_ms, restarted: false },
+            StartFrom::Seed | StartFrom::Artefact(_) => Stage::Ready,
+        };
+        self.audits.insert(Audit { miner, order, stage, again: false });
+    }
+
+    /// Whether there is a place for one more audit. When all are taken, one that waits for its turn may lose its place:
+    /// each share since the last replay began is as likely to be replayed, so that it is of no use to hand in false
+    /// work when true work has filled the queue.
+    fn make_room(&mut self) -> bool {
+        let queue = self.params.audits.queue;
+        self.audits.offered = self.audits.offered.saturating_add(1);
+        let waiting = |a: &Audit| !matches!(a.stage, Stage::Running { .. });
+        if self.audits.pending.values().filter(|a| waiting(a)).count() < queue {
+            return true;
+        }
+        self.audits.counts.skipped = self.audits.counts.skipped.saturating_add(1);
+        let is_kept = self.rng.below(self.audits.offered) >= queue as u64;
+        let ready = self.audits.pending.iter().filter(|(_, a)| a.stage == Stage::Ready && !a.again);
+        let ready: Vec<AuditId> = ready.map(|(id, _)| *id).collect();
+        if is_kept || ready.is_empty() {
+            return false;
+        }
+        let loser = ready[self.rng.index(ready.len())];
+        self.audits.pending.remove(&loser).is_some()
+    }
+
+    /// One in as many results as the miner's run of valid ones; all of them while that is short.
+    pub(super) fn draw_check(&mut self, miner: &MinerId) -> bool {
+        let streak = self.miners.get(miner).map_or(0, |m| m.valid_streak);
+        let permille = (1000 / u64::from(streak.max(1))).max(self.params.check_floor_permille);
+        streak < self.params.always_check || self.rng.below(1000) < permille
+    }
+
+    /// How a share's training is replayed. A start that is the end of an accepted share of its base is that; any other
+    /// must be what the base's artefact gives, which the replay finds out.
+    fn audit_order(&self, share: &Share) -> Option<AuditOrder> {
+        let lease = &self.leases.get(share.lease)?.lease;
+        let interval = &self.search.as_ref()?.interval;
+        let work = &interval.workload;
+        let network = Network::new(&share.architecture, work.input, work.classes, work.space.dense).ok()?;
+        let bytes = state_bytes(&network);
+        let end_of = |root| self.memories.current().and_then(|m| m.past_of(root)).map(|past| past.end);
+        let from = match share.base {
+            None => StartFrom::Seed,
+            Some(root) if bytes <= STATE_BYTES && end_of(root) == Some(share.states.start) => {
+                StartFrom::State(BlobRef { root: share.states.start, bytes })
+            }
+            Some(root) => StartFrom::Artefact(root),
+        };
+        Some(AuditOrder {
+            task: interval.task,
+            data: interval.data.clone(),
+            recipe: share.recipe(lease)?,
+            from,
+            images: share.images,
+            states: share.states,
+            artefact: share.artefact.root,
+        })
+    }
+
+    /// A state was uploaded; its bytes are of that root.
+    pub(super) fn state_arrived(&mut self, miner: &MinerId, root: ModelRoot) {
+        for audit in self.audits.pending.values_mut().filter(|a| a.miner == *miner) {
+            let is_it = matches!(audit.order.from, StartFrom::State(blob) if blob.root == root);
+            if is_it && matches!(audit.stage, Stage::Upload { .. }) {
+                audit.stage = Stage::Ready;
+            }
+        }
+    }
+
+    /// Begins the next replay if none runs and the last one's rest is over.
+    pub(super) fn start_audit(&mut self, effects: &mut Vec<Effect>) {
+        let now_ms = self.now_ms;
+        if now_ms < self.audits.rest_until_ms || self.audits.running().next().is_some() {
+            return;
+        }
+        let waiting = self.audits.pending.len() as u64;
+        let next = self.audits.pending.iter_mut().find(|(_, audit)| audit.stage == Stage::Ready);
+        if let Some((id, audit)) = next {
+            self.audits.offered = waiting.saturating_sub(1);
+            audit.stage = Stage::Running { since_ms: now_ms };
+            effects.push(Effect::Audit { audit: *id, order: Box::new(audit.order.clone()) });
+        }
+    }
+
+    pub(super) fn audited(&mut self, id: AuditId, verdict: &Verdict) {
+        let Some(audit) = self.audits.pending.remove(&id) else { return };
+        let Stage::Running { since_ms } = audit.stage else {
+            self.audits.pending.insert(id, audit);
+            return;
+        };
+        let permille = self.params.audits.permille.clamp(1, 1000);
+        let took_ms = self.now_ms.saturating_sub(since_ms).min(LONGEST_MS);
+        self.audits.rest_until_ms = self.now_ms.saturating_add(took_ms * (1000 - permille) / permille);
+        let counts = &mut self.audits.counts;
+        let count = match verdict {
+            Verdict::Same => &mut counts.passed,
+            Verdict::Different(_) => &mut counts.failed,
+            Verdict::Undecided(_) => &mut counts.undecided,
+        };
+        *count = count.saturating_add(1);
+        match verdict {
+            Verdict::Same => self.audit_passed(&audit),
+            Verdict::Different(_) => self.audit_failed(&audit, true),
+            Verdict::Undecided(_) => {}
+        }
+    }
+
+    /// States that were not uploaded in time. A miner that fell silent or began anew may have broken down: it loses as
+    /// much, but is not shut out.
+    pub(super) fn expire_audits(&mut self) {
+        let is_overdue = |a: &Audit| matches!(a.stage, Stage::Upload { left_ms: 0, .. });
+        let overdue: Vec<AuditId> =
+            self.audits.pending.iter().filter(|(_, a)| is_overdue(a)).map(|(id, _)| *id).collect();
+        for id in overdue {
+            let Some(audit) = self.audits.pending.remove(&id) else { continue };
+            self.audits.counts.failed = self.audits.counts.failed.saturating_add(1);
+            let broke_down = matches!(audit.stage, Stage::Upload { restarted: true, .. })
+                || self.miners.get(&audit.miner).is_none_or(|m| !m.online);
+            self.audit_failed(&audit, !broke_down);
+        }
+    }
+
+    fn audit_passed(&mut self, audit: &Audit) {
+        for recent in self.audits.recent.iter_mut().filter(|r| r.order.artefact == audit.order.artefact) {
+            recent.proven = true;
+        }
+        if let Some(record) = self.miners.get_mut(&audit.miner).filter(|_| !audit.again) {
+            record.valid_streak = record.valid_streak.saturating_add(1);
+        }
+    }
+
+    /// What was handed in was not trained as it should have been: its work in the pay window is lost, and what the miner
+    /// handed in before is worth only what can be proved.
+    fn audit_failed(&mut self, audit: &Audit, shut_out: bool) {
+        let miner = audit.miner;
+        self.drop_model(audit.order.artefact);
+        self.jobs.retain(|_, job| !matches!(&job.kind, JobKind::Share { miner: of, .. } if *of == miner));
+        self.audits.recent.retain(|r| r.order.artefact != audit.order.artefact);
+        if audit.again {
+            return;
+        }
+        if shut_out {
+            self.lied(&miner);
+        } else {
+            self.audits.forget(&miner);
+            self.ledger.forfeit(&miner);
+            if let Some(record) = self.miners.get_mut(&miner) {
+                record.valid_streak = 0;
+                record.rejected = record.rejected.saturating_add(1);
+            }
+        }
+        self.audit_again(miner);
+    }
+
+    fn drop_model(&mut self, root: ModelRoot) {
+        let units = self.memories.drop_model(root);
+        self.unit_counts.dropped = self.unit_counts.dropped.saturating_add(units as u64);
+    }
+
+    /// Replays a miner's last results that can be replayed without it; of the others the unproven are dropped.
+    fn audit_again(&mut self, miner: MinerId) {
+        let is_under_way = |a: &Audit, root| a.order.artefact == root;
+        let doubtful: Vec<AuditOrder> = self
+            .audits
+            .recent
+            .iter()
+            .rev()
+            .filter(|r| r.miner == miner && !r.proven)
+            .map(|r| r.order.clone())
+            .filter(|order| !self.audits.pending.values().any(|a| is_under_way(a, order.artefact)))
+            .collect();
+        let mut left = AGAIN;
+        for order in doubtful {
+            if left == 0 || matches!(order.from, StartFrom::State(_)) {
+                self.drop_model(order.artefact);
+            } else if self.memories.has_elite(order.artefact) {
+                left -= 1;
+                self.audits.insert(Audit { miner, order, stage: Stage::Ready, again: true });
+            }
+        }
+    }
+}
