@@ -190,28 +190,35 @@ impl Manager {
         Some(start)
     }
 
-    /// The confirmed network that promises most at the end of the phase if this miner trains it until then; none when
-    /// that is hardly more than the best has now. Networks that others train further are left to them.
+    /// The confirmed network that promises most if this miner trains it further. While there is time to bring a fresh
+    /// network as far as the best, what counts is the next lease, and it must promise something; after that every gain
+    /// until the end of the phase is welcome, since a fresh network would come too late. Networks that others train
+    /// further are left to them.
     fn promising(&self, miner: &MinerId, rate_macs_s: u64) -> Option<Elite> {
         let (memory, search) = (self.memories.current()?, self.search.as_ref()?);
+        let best = memory.elites.first()?;
+        let images_in = |elite: &Elite, ms: u64| {
+            let macs = search.interval.training_macs(&elite.architecture).ok()?.max(1);
+            u64::try_from(u128::from(rate_macs_s) * u128::from(ms) / 1000 / u128::from(macs)).ok()
+        };
         let left_ms = self.work_end_ms(search).saturating_sub(self.now_ms);
+        let is_early = images_in(best, left_ms)? > best.images;
+        let (ahead_ms, least) =
+            if is_early { (self.params.lease_ms, u64::from(self.params.least_gain_permille)) } else { (left_ms, 0) };
         let rank_images = u64::from(search.plan.rank_images());
+        let chance = rank_images / u64::from(search.interval.workload.classes.max(1));
+        let half = u64::from(train_images(search)).saturating_mul(HALF_LEARNED_PERCENT) / 100;
         let busy = |e: &Elite| {
             memory.units.iter().any(|u| u.architecture == e.architecture && !u.holders.is_empty() && u.owner != *miner)
         };
-        let half = u64::from(train_images(search)).saturating_mul(HALF_LEARNED_PERCENT) / 100;
-        let best = memory.elites.iter().filter(|e| !busy(e)).filter_map(|e| {
-            let macs = search.interval.training_macs(&e.architecture).ok()?.max(1);
-            let more = u128::from(rate_macs_s) * u128::from(left_ms) / 1000 / u128::from(macs);
-            let chance = rank_images / u64::from(search.interval.workload.classes.max(1));
-            let gain = gain_thousandths(e, chance, u64::try_from(more).unwrap_or(u64::MAX), half);
+        let promises = memory.elites.iter().filter(|e| !busy(e)).filter_map(|e| {
+            let gain = gain_thousandths(e, chance, images_in(e, ahead_ms)?, half);
             // A miner has the weights of its own models in full.
             let bonus = if e.miner == *miner { rank_images * 2 } else { 0 };
             Some((u64::from(e.count) * 1000 + gain + bonus, e))
         });
-        let (promise, elite) = best.max_by_key(|(promise, e)| (*promise, std::cmp::Reverse(e.rank())))?;
-        let now = memory.elites.first().map_or(0, |e| u64::from(e.count) * 1000);
-        (promise > now + rank_images * u64::from(self.params.least_gain_permille)).then(|| elite.clone())
+        let (promise, elite) = promises.max_by_key(|(promise, e)| (*promise, std::cmp::Reverse(e.rank())))?;
+        (promise > u64::from(best.count) * 1000 + rank_images * least).then(|| elite.clone())
     }
 
     fn exploit(&mut self, miner: &MinerId, base: &Elite, budget_macs: u64) -> Option<Plan> {

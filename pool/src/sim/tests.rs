@@ -160,7 +160,7 @@ fn little_work_is_refused_or_lost_in_calm() {
     }
     // The window of the last block reaches back over all intervals.
     let paid: u128 = manager.ledger().paid().last().unwrap().rows.iter().map(|r| u128::from(r.macs)).sum();
-    let spent: u128 = report.spent_macs.iter().map(|m| u128::from(*m)).sum();
+    let spent: u128 = report.spent_macs.iter().sum();
     assert!(paid * 100 >= spent * 85, "paid {paid} of {spent}: {:?}", report.refusals);
 }
 

@@ -73,9 +73,9 @@ pub fn neutrality(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
     });
     let gain = bootstrap(&split, |p| mean(p, |p| p.0) / mean(p, |p| p.1) - 1.0);
     let hopping = bootstrap(&hop, |p| {
-        let rate =
-            |of: fn(&((f64, f64), (f64, f64))) -> (f64, f64)| mean(p, |p| of(p).0) / mean(p, |p| of(p).1).max(1.0);
-        rate(|p| p.0) / rate(|p| p.1) - 1.0
+        let hopper = mean(p, |p| p.0.0) / mean(p, |p| p.0.1).max(1.0);
+        let steady = mean(p, |p| p.1.0) / mean(p, |p| p.1.1).max(1.0);
+        hopper / steady - 1.0
     });
     vec![
         Measure::new("neutrality", format!("gain from {IDENTITIES} identities"), gain, Goal::Within(0.02), seeds),

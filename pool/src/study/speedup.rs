@@ -19,6 +19,9 @@ const LIMIT_PHASES: u32 = 60;
 /// The paper's controller needs far more evaluations; it is given up earlier, which only flatters it.
 const REINFORCE_LIMIT_MS: u64 = PHASE_MS * 20;
 
+/// Makes the teams of a scheme for a seed.
+type Teams = fn(u64) -> Vec<Team>;
+
 /// What is looked for and how.
 struct Race {
     target_ppm: u32,
@@ -66,7 +69,7 @@ pub fn baselines(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
     let target_ppm = quantile(&sample(landscape), 0.01);
     let race_of_pool = Race { target_ppm, percent: Some(1.0), strategy: StrategyKind::Predictor };
     let pool = for_each_seed(seeds, |seed| time_to(landscape, miners(9, 0), &race_of_pool, seed));
-    let schemes: [(&str, fn(u64) -> Vec<Team>, u64); 4] = [
+    let schemes: [(&str, Teams, u64); 4] = [
         ("nine uncoordinated miners", uncoordinated, u64::from(LIMIT_PHASES) * PHASE_MS),
         ("a naive equal split of the space", equal_split, u64::from(LIMIT_PHASES) * PHASE_MS),
         ("central asynchronous search, without messages and checks", central, u64::from(LIMIT_PHASES) * PHASE_MS),

@@ -271,7 +271,7 @@ fn honest_miners_never_fail_an_audit() {
             pool.manager.end_interval(parent);
         }
         let counts = pool.audits();
-        assert!(counts.failed == 0 && counts.passed >= 5, "seed {seed}: {counts:?}");
+        assert!(counts.failed == 0 && counts.passed >= 2, "seed {seed}: {counts:?}");
         began.extend(pool.began.lock().unwrap().iter().copied());
         for miner in later.into_iter().flatten().chain([first]) {
             assert_ne!(miner.status().refusal, Some(Refusal::Suspended), "seed {seed}");
