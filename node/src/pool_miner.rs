@@ -11,7 +11,9 @@ use podl_network::{
     BlobError, BlobStore, DialError, Keypair, Network, NetworkConfig, NetworkError, NetworkEvent, NetworkHandle,
     NetworkPorts,
 };
-use podl_pool::drivers::{BenchError, MinerConfig, MinerHandle, TrainBench, TrainSettings, start_miner};
+use podl_pool::drivers::{
+    BenchError, MinerConfig, MinerHandle, Throttled, TrainBench, TrainSettings, Workbench, start_miner,
+};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -173,15 +175,19 @@ impl PoolLink {
         }
     }
 
-    /// Starts mining for `account`.
+    /// Starts mining for `account`, with at most `budget` training multiply-accumulates a second if one is given.
     ///
     /// # Errors
     /// [`MinerError`] when threads cannot be started.
-    pub fn mine(&self, account: AccountId, threads: usize) -> Result<MinerHandle, MinerError> {
+    pub fn mine(&self, account: AccountId, threads: usize, budget: Option<u64>) -> Result<MinerHandle, MinerError> {
         let settings = TrainSettings { niceness: NICENESS };
         let bench = TrainBench::new(threads, self.spec.caps.clone(), settings)?;
+        let bench: Box<dyn Workbench> = match budget {
+            Some(macs_s) => Box::new(Throttled::new(bench, macs_s)),
+            None => Box::new(bench),
+        };
         let config = MinerConfig { account, agent: format!("podl/{}", crate::VERSION), niceness: NICENESS };
-        Ok(start_miner(config, Arc::new(self.transport()), Box::new(bench))?)
+        Ok(start_miner(config, Arc::new(self.transport()), bench)?)
     }
 
     /// Waits for what the network says and logs what a miner should know; returns when the network has stopped.

@@ -43,6 +43,10 @@ pub(super) struct UpArgs {
     /// Miners of the pool that the first node manages, one training thread each; 0 to 9.
     #[arg(long, default_value_t = 3)]
     miners: usize,
+    /// Most training multiply-accumulates a second of each miner, in their order, separated by commas; the others train as
+    /// fast as they can.
+    #[arg(long, value_name = "N,N..", value_delimiter = ',')]
+    budgets: Vec<u64>,
     /// Stop after so many blocks; 0 runs until Ctrl-C.
     #[arg(long, default_value_t = 0)]
     blocks: u64,
@@ -137,7 +141,7 @@ fn plan(args: &UpArgs, dir: PathBuf) -> anyhow::Result<Plan> {
         }),
     };
     let program = std::env::current_exe().context("this program's own path")?;
-    Ok(Plan { program, chain, nodes: args.nodes, miners: args.miners, dir, task })
+    Ok(Plan { program, chain, nodes: args.nodes, miners: args.miners, budgets: args.budgets.clone(), dir, task })
 }
 
 /// The data set with an absolute path: the publisher's node has its own working folder.

@@ -13,6 +13,7 @@ mod replay;
 mod store;
 #[cfg(all(test, feature = "miner"))]
 mod tests;
+mod throttle;
 #[cfg(feature = "miner")]
 mod train;
 mod upload;
@@ -31,6 +32,7 @@ pub use local::LocalTransport;
 pub use manager::{ManagerConfig, ManagerDriver, MinerOverview, PoolAction, PoolOverview};
 pub use miner::{MinerConfig, MinerHandle, MinerStatus, MinerStopped, start_miner};
 pub use store::{ArtefactStore, DirStore, MemoryStore};
+pub use throttle::Throttled;
 #[cfg(feature = "miner")]
 pub use train::{TrainBench, TrainSettings};
 

@@ -109,7 +109,7 @@ pub async fn run(fault: Fault, program: &Path, dir: PathBuf) -> anyhow::Result<V
         space: Space::full(spec.filler.conv_layers),
     });
     let miners = if fault == Fault::ManagerKilled { 3 } else { 2 };
-    let plan = Plan { program: program.into(), chain: "dev".into(), nodes: 4, miners, dir, task };
+    let plan = Plan { program: program.into(), chain: "dev".into(), nodes: 4, miners, budgets: Vec::new(), dir, task };
     let mut network = LocalNetwork::start(plan).await?;
     let outcome = match fault {
         Fault::LateNode => late_node(&mut network).await,

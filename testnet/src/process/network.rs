@@ -48,6 +48,9 @@ pub struct Plan {
     pub nodes: usize,
     /// Miners that join the pool which the first node manages, one process each. At most nine have well-known accounts.
     pub miners: usize,
+    /// Budgets of the miners in training multiply-accumulates a second, in their order; those without one train as fast
+    /// as they can.
+    pub budgets: Vec<u64>,
     /// Where keys, chains and logs go.
     pub dir: PathBuf,
     /// What the publisher posts; without it the network works on filler data.
@@ -155,7 +158,9 @@ impl LocalNetwork {
         let account = format!("dev:{name}");
         let args = ["miner", "join", &self.first, "--chain", &self.plan.chain, "--threads", "1", "--json"];
         let args = args.into_iter().chain(["--pay-to", &account, "--data-dir", &folder]).map(String::from);
-        Ok(start(&self.plan.program, &args.collect::<Vec<_>>(), &self.plan.dir, &name)?)
+        let budget = self.plan.budgets.get(index).map(|macs_s| ["--macs-per-second".into(), macs_s.to_string()]);
+        let args: Vec<String> = args.chain(budget.into_iter().flatten()).collect();
+        Ok(start(&self.plan.program, &args, &self.plan.dir, &name)?)
     }
 
     /// Starts a miner that was killed or stopped again, as the same miner of its pool.

@@ -43,6 +43,10 @@ pub(crate) struct JoinArgs {
     /// is fastest.
     #[arg(long, value_name = "N", default_value = "auto")]
     children: Children,
+    /// Most training multiply-accumulates a second, over all children: leaves room for other work, and lets miners of
+    /// known speeds run on one machine.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000_000..))]
+    macs_per_second: Option<u64>,
     #[command(flatten)]
     miner: MinerArgs,
 }
@@ -109,7 +113,8 @@ async fn join(args: &JoinArgs, account: AccountId, out: &Out) -> anyhow::Result<
     for link in &links {
         let (chain, peer, threads) = (&link.spec.name, link.peer_id, split.threads);
         out.note(format!("joined on {chain} as {peer} with {threads} threads; pay goes to {account}"))?;
-        miners.push(link.mine(account, threads)?);
+        let budget = args.macs_per_second.map(|all| all / split.children.max(1) as u64);
+        miners.push(link.mine(account, threads, budget)?);
     }
     let result = tokio::select! {
         () = watch(&mut links) => Err(anyhow::anyhow!("the network has stopped")),
