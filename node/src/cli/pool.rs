@@ -85,6 +85,11 @@ fn status_text(status: &PoolStatus) -> String {
         status.partition,
         pay_text(status.pay),
     );
+    let work = status.work;
+    text += &format!(
+        "\nnetworks    {} begun, {} done, {} taken over, {} backed up, {} dropped\naudits      {} passed, {} failed",
+        work.begun, work.done, work.taken_over, work.backed_up, work.dropped, work.audits_passed, work.audits_failed
+    );
     for miner in &status.miners {
         text += &format!(
             "\n  {:<7} {:<6} {:>3}.{:02} %  {} MAC/s  {} results  {} PODL pending  {}",

@@ -34,6 +34,8 @@ use crate::wallet::Wallet;
 pub trait PoolApi: Send + Sync + 'static {
     /// How it fares.
     async fn status(&self) -> PoolStatus;
+    /// Names, descriptions and values of its metrics.
+    fn gauges(&self) -> Vec<(&'static str, &'static str, u64)>;
     /// Its payouts, newest first.
     async fn payouts(&self, limit: usize) -> Vec<PayoutView>;
     /// The share list of a block that it won.

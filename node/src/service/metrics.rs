@@ -9,6 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use super::api::Api;
 use super::core::Core;
 use super::input::{CoreHandle, Input};
 
@@ -60,7 +61,7 @@ impl Collector for CoreCollector {
         }
         // A busy or stopped core shows as missing series, which is what alerts are made on.
         let Ok(Some(reading)) = answered.recv_timeout(WAIT) else { return Ok(()) };
-        let gauges: [(&str, &str, u64); 8] = [
+        let gauges: [(&'static str, &'static str, u64); 8] = [
             ("podl_head_height", "Height of the head", reading.head.height),
             ("podl_final_height", "Height of the last final block", reading.finalised.height),
             ("podl_network_height", "Highest height that a peer told of", reading.network_height),
@@ -70,18 +71,41 @@ impl Collector for CoreCollector {
             ("podl_burned_units", "All money ever burned, in the smallest unit", reading.burned),
             ("podl_seats", "Seats that vote", reading.seats as u64),
         ];
-        for (name, help, value) in gauges {
-            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
-            gauge.encode(metric)?;
-        }
-        Ok(())
+        encode(&mut encoder, gauges)
     }
 }
 
+/// The pool, where this node manages one; it starts after the servers.
+struct PoolCollector(Api);
+
+impl fmt::Debug for PoolCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PoolCollector")
+    }
+}
+
+impl Collector for PoolCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        self.0.0.pool.get().map_or(Ok(()), |pool| encode(&mut encoder, pool.gauges()))
+    }
+}
+
+fn encode(
+    encoder: &mut DescriptorEncoder<'_>,
+    gauges: impl IntoIterator<Item = (&'static str, &'static str, u64)>,
+) -> Result<(), fmt::Error> {
+    for (name, help, value) in gauges {
+        let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+        let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+        gauge.encode(metric)?;
+    }
+    Ok(())
+}
+
 /// The registry of a node.
-pub(super) fn registry(core: CoreHandle) -> Registry {
+pub(super) fn registry(api: &Api) -> Registry {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(CoreCollector(core)));
+    registry.register_collector(Box::new(CoreCollector(api.0.core.clone())));
+    registry.register_collector(Box::new(PoolCollector(api.clone())));
     registry
 }

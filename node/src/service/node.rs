@@ -349,7 +349,7 @@ impl Probe for CoreProbe {
 async fn start_servers(config: &NodeConfig, api: &Api, data_dir: &DataDir) -> Result<Vec<Server>, StartError> {
     let mut servers = Vec::new();
     let probe: Arc<dyn Probe> = Arc::new(CoreProbe(api.0.core.clone()));
-    let registry = Arc::new(super::metrics::registry(api.0.core.clone()));
+    let registry = Arc::new(super::metrics::registry(api));
     if let Some(addr) = config.rpc {
         let token = Token::open_or_create(data_dir.path())?;
         let admin = Some((api.clone(), token));

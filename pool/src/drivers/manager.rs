@@ -21,7 +21,8 @@ use super::{ArtefactStore, Clock, IntervalData, Journal, lower_priority};
 use crate::calibration::{self, CalibrationJob};
 use crate::ledger::{ShareList, WonBlock};
 use crate::manager::{
-    Ask, AuditCounts, AuditOrder, Effect, Event, Manager, MinerRecord, Outcome, PoolParams, StartFrom, Verdict,
+    Ask, AuditCounts, AuditOrder, Effect, Event, Manager, MinerRecord, Outcome, PoolParams, StartFrom, UnitCounts,
+    Verdict,
 };
 use crate::protocol::{self, Refusal, Reply, Request};
 use crate::training::STATE_BYTES;
@@ -108,6 +109,8 @@ pub struct PoolOverview {
     pub best: Option<(u32, u32)>,
     /// Commitments of this interval.
     pub commitments: usize,
+    /// What became of the networks that were leased.
+    pub units: UnitCounts,
     /// Work of all in the pay window.
     pub window_macs: u128,
     /// Replays of training since the pool began.
@@ -297,6 +300,7 @@ impl ManagerDriver {
             pending_evaluations: manager.pending_evaluations(),
             best: manager.elites().first().map(|e| (e.count, images)),
             commitments: manager.search().map_or(0, |s| s.committed.len()),
+            units: manager.unit_counts(),
             window_macs: manager.ledger().window_total(manager.params().pay),
             audits: manager.audit_counts(),
         }

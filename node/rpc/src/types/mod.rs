@@ -13,7 +13,9 @@ pub use account::{AccountView, HistoryEntry, HistoryKind, LockView, StateProofVi
 pub use chain::{BlockId, BlockView, CheckpointView, RawBlock, ScoreView, SeatView, SeatsView, TransactionView};
 pub use interval::{CandidateView, IntervalPhase, IntervalStatus};
 pub use node::{NodeStatus, PeerInfo};
-pub use pool::{PayView, PayoutView, PoolMinerView, PoolStatus, ShareListView, ShareProofView, ShareRowView};
+pub use pool::{
+    PayView, PayoutView, PoolMinerView, PoolStatus, PoolWorkView, ShareListView, ShareProofView, ShareRowView,
+};
 pub use supply::SupplyView;
 pub use task::{BlobChunk, ModelEntry, PublishReply, PublishRequest, RoundWinner, TaskDetail, TaskSummary};
 

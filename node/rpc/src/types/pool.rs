@@ -54,8 +54,29 @@ pub struct PoolStatus {
     pub commitments: u32,
     /// Leases under way.
     pub running_leases: u32,
+    /// What became of the work that it leased.
+    pub work: PoolWorkView,
     /// Its miners.
     pub miners: Vec<PoolMinerView>,
+}
+
+/// Networks that a pool leased, and checks of their training, since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolWorkView {
+    /// Networks whose training was begun.
+    pub begun: u64,
+    /// Networks trained as far as they should be.
+    pub done: u64,
+    /// Left unfinished by miners that were lost, and by everybody else.
+    pub dropped: u64,
+    /// Taken over from miners that were lost.
+    pub taken_over: u64,
+    /// Trained by a second miner for fear that the first would not finish.
+    pub backed_up: u64,
+    /// Trainings replayed and found as handed in.
+    pub audits_passed: u64,
+    /// Trainings replayed and found different, or whose state was not shown.
+    pub audits_failed: u64,
 }
 
 /// One payout of a won block.

@@ -370,6 +370,14 @@ impl NodeApiServer for SmallNode {
             holdout_images: 1000,
             commitments: 1,
             running_leases: 1,
+            work: PoolWorkView {
+                begun: 61,
+                done: 58,
+                taken_over: 2,
+                backed_up: 1,
+                audits_passed: 14,
+                ..PoolWorkView::default()
+            },
             miners: vec![PoolMinerView {
                 peer_id: "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X".into(),
                 account: account(4),

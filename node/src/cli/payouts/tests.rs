@@ -7,7 +7,7 @@ use podl_consensus::testkit::{Harness, account, small_spec};
 use podl_consensus::types::{ModelRoot, Outcome};
 use podl_pool::ledger::{Ledger, PayScheme, PayTerms, WonBlock};
 use podl_pool::types::MinerId;
-use podl_rpc::types::{BlockView, CheckpointView, HexBytes, NodeStatus, PoolStatus, RawBlock, TxStatus};
+use podl_rpc::types::{BlockView, CheckpointView, HexBytes, NodeStatus, PoolStatus, PoolWorkView, RawBlock, TxStatus};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -112,6 +112,7 @@ fn pool_status() -> PoolStatus {
         holdout_images: 0,
         commitments: 0,
         running_leases: 0,
+        work: PoolWorkView::default(),
         miners: Vec::new(),
     }
 }

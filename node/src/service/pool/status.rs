@@ -10,7 +10,7 @@ use podl_pool::drivers::{ManagerDriver, MinerOverview, PoolOverview};
 use podl_pool::ledger::ShareList;
 use podl_pool::manager::PoolParams;
 use podl_pool::types::{Class, MinerId};
-use podl_rpc::types::{PayoutView, PoolMinerView, PoolStatus, ShareListView, ShareProofView};
+use podl_rpc::types::{PayoutView, PoolMinerView, PoolStatus, PoolWorkView, ShareListView, ShareProofView};
 
 use crate::service::api::PoolApi;
 use crate::service::input::CoreHandle;
@@ -41,8 +41,28 @@ impl PoolApi for PoolReader {
             holdout_images: overview.best.map_or(0, |(_, images)| images),
             commitments: u32::try_from(overview.commitments).unwrap_or(u32::MAX),
             running_leases: u32::try_from(overview.running_leases).unwrap_or(u32::MAX),
+            work: work_view(&overview),
             miners: overview.miners.iter().map(|miner| miner_view(miner, &overview)).collect(),
         }
+    }
+
+    fn gauges(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let overview = self.manager.overview();
+        let PoolWorkView { begun, done, dropped, taken_over, backed_up, audits_passed, audits_failed } =
+            work_view(&overview);
+        let online = overview.miners.iter().filter(|miner| miner.online).count();
+        vec![
+            ("podl_pool_miners", "Miners that are online", online as u64),
+            ("podl_pool_leases", "Leases under way", overview.running_leases as u64),
+            ("podl_pool_checks_waiting", "Results that wait to be checked", overview.pending_evaluations as u64),
+            ("podl_pool_networks_begun", "Networks whose training was begun", begun),
+            ("podl_pool_networks_done", "Networks trained as far as they should be", done),
+            ("podl_pool_networks_dropped", "Networks that lost miners left and nobody finished", dropped),
+            ("podl_pool_takeovers", "Networks taken over from miners that were lost", taken_over),
+            ("podl_pool_backups", "Networks trained by a second miner", backed_up),
+            ("podl_pool_audits_passed", "Trainings replayed and found as handed in", audits_passed),
+            ("podl_pool_audits_failed", "Trainings replayed and found different", audits_failed),
+        ]
     }
 
     async fn payouts(&self, limit: usize) -> Vec<PayoutView> {
@@ -63,6 +83,19 @@ impl PoolReader {
     async fn list(&self, block: BlockHash) -> Option<ShareList> {
         let kept = self.core.ask(move |core| core.share_list(&block)).await.ok().flatten();
         kept.or_else(|| self.manager.share_list(&block))
+    }
+}
+
+fn work_view(overview: &PoolOverview) -> PoolWorkView {
+    let (units, audits) = (overview.units, overview.audits);
+    PoolWorkView {
+        begun: units.begun,
+        done: units.done,
+        dropped: units.dropped,
+        taken_over: units.taken_over,
+        backed_up: units.backed_up,
+        audits_passed: audits.passed,
+        audits_failed: audits.failed,
     }
 }
 
