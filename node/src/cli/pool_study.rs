@@ -16,7 +16,7 @@ const RECORDS: &str = "fpga-nas/episodes.csv";
 
 #[derive(Debug, Args)]
 pub(super) struct StudyArgs {
-    /// speedup, baselines, churn, strategy, variance, neutrality, cheats, manager-kill, scale, or all.
+    /// speedup, baselines, churn, strategy, variance, neutrality, cheats, manager-kill, scale, paper, or all.
     #[arg(long, default_value = "all", value_name = "NAME")]
     scenario: String,
     /// Runs of each measurement.

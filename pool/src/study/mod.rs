@@ -4,6 +4,7 @@ mod baselines;
 mod cheats;
 mod churn;
 mod measure;
+mod paper;
 mod pay;
 mod robust;
 mod scenario;
@@ -11,6 +12,8 @@ mod setup;
 mod speedup;
 mod statistics;
 mod strategy;
+#[cfg(test)]
+mod tests;
 
 pub use measure::{Goal, Measure};
 pub use scenario::Scenario;

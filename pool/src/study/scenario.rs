@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::measure::Measure;
-use super::{cheats, churn, pay, robust, speedup, strategy};
+use super::{cheats, churn, paper, pay, robust, speedup, strategy};
 use crate::sim::Landscape;
 
 /// A scenario by name.
@@ -27,11 +27,13 @@ pub enum Scenario {
     ManagerKill,
     /// A thousand miners.
     Scale,
+    /// The paper's figures 2 to 4 and its experiment with weak miners.
+    Paper,
 }
 
 impl Scenario {
     /// All, in the order of the report.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Speedup,
         Self::Baselines,
         Self::Churn,
@@ -41,6 +43,7 @@ impl Scenario {
         Self::Cheats,
         Self::ManagerKill,
         Self::Scale,
+        Self::Paper,
     ];
 
     /// Its name on the command line.
@@ -55,6 +58,7 @@ impl Scenario {
             Self::Cheats => "cheats",
             Self::ManagerKill => "manager-kill",
             Self::Scale => "scale",
+            Self::Paper => "paper",
         }
     }
 
@@ -70,6 +74,7 @@ impl Scenario {
             Self::Cheats => cheats::cheats(landscape, seeds),
             Self::ManagerKill => robust::manager_kill(landscape, seeds),
             Self::Scale => robust::scale(landscape, seeds),
+            Self::Paper => paper::paper(landscape, seeds),
         }
     }
 }

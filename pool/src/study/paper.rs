@@ -1,0 +1,99 @@
+//! The paper's own experiments (4.2 and 4.3) on the recorded trainings: one controller in the full space, nine in the
+//! subspaces S1 to S9, each on its own for 2,000 episodes under 100,000 LUTs and 10 images/s.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use podl_consensus::workload::{Architecture, Bounds, InputShape, PRESET_NAMES, Space};
+use podl_nas::cost::{CostModel, evaluate};
+use podl_nas::search::{AnyStrategy, SearchBox, Strategy, StrategyKind};
+
+use super::measure::{Goal, Measure, for_each_seed};
+use super::statistics::{bootstrap, mean, variance};
+use crate::rng::SeededRng;
+use crate::sim::Landscape;
+
+/// Episodes of each miner (4.1.3).
+const EPISODES: usize = 2000;
+/// Episodes of a weak miner in the same time (4.1.5).
+const WEAK_EPISODES: usize = 200;
+/// The paper's bounds, which reject hardly anything.
+const BOUNDS: Bounds = Bounds { lut: 100_000, throughput: 10 };
+/// Controllers are slow; more seeds change the picture less than the surrogate does.
+const MOST_SEEDS: u64 = 6;
+/// Convolution layers.
+const LAYERS: u8 = 6;
+
+/// Best rewards after every episode: of the full space first, then S1 to S9.
+type Curves = Vec<Vec<f64>>;
+
+/// Figures 2 to 4 and the experiment with weak miners.
+pub fn paper(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
+    let seeds = seeds.min(MOST_SEEDS);
+    let runs: Vec<Curves> =
+        for_each_seed(seeds, |seed| PRESET_NAMES.iter().map(|name| curve(landscape.as_ref(), name, seed)).collect());
+    let say = |what: String, of: &dyn Fn(&Curves) -> f64, goal: Goal| {
+        Measure::new("paper", what, bootstrap(&runs, |r| mean(r, of)), goal, seeds)
+    };
+    let mut measures = Vec::new();
+    for (index, name) in PRESET_NAMES.iter().enumerate() {
+        measures.push(say(
+            format!("figure 2: best reward in {name} after {EPISODES} episodes"),
+            &|curves| at(curves, index, EPISODES),
+            Goal::None,
+        ));
+    }
+    for episodes in [WEAK_EPISODES, 500, EPISODES] {
+        measures.push(say(
+            format!("figure 3: best of the nine less the miner in the full space after {episodes} episodes"),
+            &|curves| best(curves, &[], episodes) - at(curves, 0, episodes),
+            Goal::None,
+        ));
+    }
+    for episodes in [50, WEAK_EPISODES, 500, EPISODES] {
+        measures.push(say(
+            format!("figure 4: sigma of S1, S2, S4 and S9 after {episodes} episodes"),
+            &|curves| variance(&[1, 2, 4, 9].map(|space| at(curves, space, episodes))).sqrt(),
+            Goal::None,
+        ));
+    }
+    measures.push(say(
+        format!("weak miners in S1 and S4 ({WEAK_EPISODES} episodes): what the pool's best loses by them"),
+        &|curves| best(curves, &[], EPISODES) - best(curves, &[1, 4], EPISODES),
+        Goal::None,
+    ));
+    measures
+}
+
+fn at(curves: &Curves, space: usize, episodes: usize) -> f64 {
+    curves.get(space).and_then(|curve| curve.get(episodes - 1).or(curve.last())).copied().unwrap_or(0.0)
+}
+
+/// The best of S1 to S9; miners of the spaces in `weak` stop after a tenth of the episodes.
+fn best(curves: &Curves, weak: &[usize], episodes: usize) -> f64 {
+    let of = |space: usize| at(curves, space, if weak.contains(&space) { WEAK_EPISODES } else { episodes });
+    (1..=9).map(of).fold(0.0, f64::max)
+}
+
+/// One controller in one space. An infeasible network is an episode with reward 0, a known one earns what it did.
+fn curve(landscape: &dyn Landscape, name: &str, seed: u64) -> Vec<f64> {
+    let space = Space::preset(name, LAYERS);
+    let Some(own) = space.and_then(|space| SearchBox::from_space(&space).ok()) else { return Vec::new() };
+    let bytes = SeededRng::new(&[&seed.to_le_bytes(), name.as_bytes()].concat(), "paper").next_bytes();
+    let mut strategy = AnyStrategy::new(StrategyKind::Reinforce, own, bytes, Vec::new());
+    let mut known: BTreeMap<Architecture, u32> = BTreeMap::new();
+    let mut best = 0u32;
+    (0..EPISODES)
+        .map(|_| {
+            let network = strategy.propose();
+            if matches!(evaluate(CostModel::Corrected, &network, InputShape::CIFAR, BOUNDS), Ok(Some(_))) {
+                let reward = *known.entry(network.clone()).or_insert_with(|| landscape.accuracy_ppm(&network));
+                strategy.report(&network, reward);
+                best = best.max(reward);
+            } else {
+                strategy.reject(&network);
+            }
+            f64::from(best) / 1e6
+        })
+        .collect()
+}
