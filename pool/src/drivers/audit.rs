@@ -8,8 +8,8 @@ use podl_chain_spec::Caps;
 use crate::manager::{AuditOrder, Verdict};
 use crate::types::Interval;
 
-/// Niceness of the thread: everything else on the machine comes first.
-pub(super) const NICENESS: i32 = 19;
+/// Niceness of the thread, that of training: votes and blocks come first, but new miners' pay waits for it.
+pub(super) const NICENESS: i32 = 10;
 
 /// What a replay needs, as far as the manager has it.
 #[cfg_attr(not(feature = "miner"), expect(dead_code, reason = "nothing is replayed"))]

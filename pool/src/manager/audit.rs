@@ -225,11 +225,18 @@ impl Manager {
         self.audits.counts
     }
 
+    /// Whether a miner's training is replayed at all. The node's own miner would cheat its own pool.
+    pub(super) fn is_audited(&self, miner: &MinerId) -> bool {
+        self.params.audits.permille > 0 && miner.0.as_bytes() != self.params.account.as_bytes()
+    }
+
+    fn is_proven(&self, miner: &MinerId) -> bool {
+        self.miners.get(miner).is_some_and(|record| record.is_proven)
+    }
+
     /// A share was accepted and its states are committed to: whether it is audited is decided now.
     pub(super) fn consider_audit(&mut self, miner: MinerId, share: &Share) {
-        // The node's own miner would cheat its own pool.
-        let is_own = miner.0.as_bytes() == self.params.account.as_bytes();
-        if self.params.audits.permille == 0 || is_own {
+        if !self.is_audited(&miner) {
             return;
         }
         let Some(order) = self.audit_order(share) else { return };
@@ -240,7 +247,7 @@ impl Manager {
         if !self.draw_check(&miner) {
             return;
         }
-        if !self.make_room() {
+        if !self.make_room(&miner) {
             return;
         }
         let stage = match order.from {
@@ -252,8 +259,9 @@ impl Manager {
 
     /// Whether there is a place for one more audit. When all are taken, one that waits for its turn may lose its place:
     /// each share since the last replay began is as likely to be replayed, so that it is of no use to hand in false
-    /// work when true work has filled the queue.
-    fn make_room(&mut self) -> bool {
+    /// work when true work has filled the queue. The first audit of a miner, for which its pay waits, takes the place of one
+    /// whose miner has been audited before.
+    fn make_room(&mut self, miner: &MinerId) -> bool {
         let queue = self.params.audits.queue;
         self.audits.offered = self.audits.offered.saturating_add(1);
         let waiting = |a: &Audit| !matches!(a.stage, Stage::Running { .. });
@@ -262,8 +270,13 @@ impl Manager {
         }
         self.audits.counts.skipped = self.audits.counts.skipped.saturating_add(1);
         let is_kept = self.rng.below(self.audits.offered) >= queue as u64;
-        let ready = self.audits.pending.iter().filter(|(_, a)| a.stage == Stage::Ready && !a.again);
-        let ready: Vec<AuditId> = ready.map(|(id, _)| *id).collect();
+        let ready = || self.audits.pending.iter().filter(|(_, a)| a.stage == Stage::Ready && !a.again);
+        let is_first = !self.is_proven(miner) && self.audits.pending.values().all(|a| a.miner != *miner);
+        if let Some((id, _)) = ready().find(|(_, a)| is_first && self.is_proven(&a.miner)) {
+            let loser = *id;
+            return self.audits.pending.remove(&loser).is_some();
+        }
+        let ready: Vec<AuditId> = ready().map(|(id, _)| *id).collect();
         if is_kept || ready.is_empty() {
             return false;
         }
@@ -273,7 +286,10 @@ impl Manager {
 
     /// One in as many results as the miner's run of valid ones; all of them while that is short.
     pub(super) fn draw_check(&mut self, miner: &MinerId) -> bool {
-        let streak = self.miners.get(miner).map_or(0, |m| m.valid_streak);
+        let (streak, is_proven) = self.miners.get(miner).map_or((0, true), |m| (m.valid_streak, m.is_proven));
+        if self.is_audited(miner) && !is_proven {
+            return true;
+        }
         let permille = (1000 / u64::from(streak.max(1))).max(self.params.check_floor_permille);
         streak < self.params.always_check || self.rng.below(1000) < permille
     }
@@ -322,11 +338,14 @@ impl Manager {
             return;
         }
         let waiting = self.audits.pending.len() as u64;
-        let next = self.audits.pending.iter_mut().find(|(_, audit)| audit.stage == Stage::Ready);
+        // Those for which a miner's pay waits go first.
+        let ready = self.audits.pending.iter().filter(|(_, audit)| audit.stage == Stage::Ready);
+        let first = ready.min_by_key(|(id, audit)| (self.is_proven(&audit.miner), **id)).map(|(id, _)| *id);
+        let next = first.and_then(|id| Some((id, self.audits.pending.get_mut(&id)?)));
         if let Some((id, audit)) = next {
             self.audits.offered = waiting.saturating_sub(1);
             audit.stage = Stage::Running { since_ms: now_ms };
-            effects.push(Effect::Audit { audit: *id, order: Box::new(audit.order.clone()) });
+            effects.push(Effect::Audit { audit: id, order: Box::new(audit.order.clone()) });
         }
     }
 
@@ -349,7 +368,20 @@ impl Manager {
         match verdict {
             Verdict::Same => self.audit_passed(&audit),
             Verdict::Different(_) => self.audit_failed(&audit, true),
-            Verdict::Undecided(_) => {}
+            // The manager's own trouble does not keep anybody's pay back.
+            Verdict::Undecided(_) => self.prove(&audit.miner),
+        }
+    }
+
+    /// A miner trains what it says: what was kept back is credited.
+    fn prove(&mut self, miner: &MinerId) {
+        if let Some(record) = self.miners.get_mut(miner) {
+            record.is_proven = true;
+            let macs = std::mem::take(&mut record.kept_back_macs);
+            let account = record.account;
+            if macs > 0 {
+                self.ledger.credit(*miner, account, macs);
+            }
         }
     }
 
@@ -375,6 +407,7 @@ impl Manager {
         if let Some(record) = self.miners.get_mut(&audit.miner).filter(|_| !audit.again) {
             record.valid_streak = record.valid_streak.saturating_add(1);
         }
+        self.prove(&audit.miner);
     }
 
     /// What was handed in was not trained as it should have been: its work in the pay window is lost, and what the miner
@@ -394,6 +427,7 @@ impl Manager {
             self.ledger.forfeit(&miner);
             if let Some(record) = self.miners.get_mut(&miner) {
                 record.valid_streak = 0;
+                (record.is_proven, record.kept_back_macs) = (false, 0);
                 record.rejected = record.rejected.saturating_add(1);
             }
         }

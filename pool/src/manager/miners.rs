@@ -53,6 +53,11 @@ pub struct MinerRecord {
     pub lease: Option<LeaseId>,
     /// Consecutive valid results that were checked.
     pub valid_streak: u32,
+    /// Whether a replay has shown that it trains what it says, since it joined or last failed one.
+    pub is_proven: bool,
+    /// Verified work that is credited when it is proven, and lost when it fails. That and the pay window are its escrow, so
+    /// that joining needs no funds.
+    pub kept_back_macs: u64,
     /// Results taken.
     pub accepted: u32,
     /// Results refused or found false.
@@ -82,6 +87,8 @@ impl MinerRecord {
             rate_macs_s: 0,
             lease: None,
             valid_streak: 0,
+            is_proven: false,
+            kept_back_macs: 0,
             accepted: 0,
             rejected: 0,
             penalty: 0,
@@ -118,7 +125,8 @@ impl MinerRecord {
 /// Drops the miner that was silent longest among those that are offline, have no lease and are owed nothing.
 /// False when there is none.
 pub fn evict_one(miners: &mut BTreeMap<MinerId, MinerRecord>, is_owed: impl Fn(&MinerId) -> bool) -> bool {
-    let idle = miners.iter().filter(|(id, m)| !m.online && m.lease.is_none() && !is_owed(id));
+    let owed = |id: &MinerId, m: &MinerRecord| m.kept_back_macs > 0 || is_owed(id);
+    let idle = miners.iter().filter(|(id, m)| !m.online && m.lease.is_none() && !owed(id, m));
     let Some(oldest) = idle.min_by_key(|(id, m)| (m.heard_ms, **id)).map(|(id, _)| *id) else { return false };
     miners.remove(&oldest);
     true

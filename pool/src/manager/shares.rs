@@ -169,11 +169,16 @@ impl Manager {
             running.verified_macs = running.verified_macs.saturating_add(macs);
         }
         let judged = self.search.as_ref().map(|s| (s.plan.public_images, s.interval.workload.classes));
-        let proves_work = judged.is_some_and(|(images, classes)| is_above_chance(public_correct, images, classes));
+        let is_audited = self.is_audited(miner);
+        // Where training is replayed, a model at chance is as good a proof of work as any other.
+        let proves_work =
+            is_audited || judged.is_some_and(|(images, classes)| is_above_chance(public_correct, images, classes));
         let Some(record) = self.miners.get_mut(miner) else { return };
         record.valid_streak = record.valid_streak.saturating_add(1);
         record.accepted = record.accepted.saturating_add(1);
-        if proves_work {
+        if is_audited && !record.is_proven {
+            record.kept_back_macs = record.kept_back_macs.saturating_add(macs);
+        } else if proves_work {
             self.ledger.credit(*miner, record.account, macs);
         }
     }
@@ -245,6 +250,7 @@ impl Manager {
         self.forget_claims(miner);
         if let Some(record) = self.miners.get_mut(miner) {
             record.valid_streak = 0;
+            (record.is_proven, record.kept_back_macs) = (false, 0);
             record.rejected = record.rejected.saturating_add(1);
             record.suspended_until_ms = now_ms.saturating_add(suspension_ms);
         }

@@ -80,6 +80,8 @@ impl Pool {
         let answer = Ask::Calibrated { seed: job.seed, digest: Hash32([7; 32]) };
         assert!(matches!(self.ask(miner, answer), Reply::Ack { .. }));
         self.tell(Event::CalibrationChecked { miner: id(miner), job, correct: true });
+        // What is kept back until a first replay has its own tests.
+        self.manager.miners.get_mut(&id(miner)).unwrap().is_proven = true;
     }
 
     /// A lease, of which only the first network is looked at: the others are forgotten.
@@ -258,8 +260,9 @@ fn lies_lose_the_window_and_the_next_lease() {
 }
 
 #[test]
-fn models_at_chance_earn_nothing() {
+fn models_at_chance_earn_nothing_where_training_is_not_replayed() {
     let mut pool = Pool::new(1);
+    pool.manager.params.audits.permille = 0;
     pool.work(1, 12, 45);
     assert_eq!(pool.manager.ledger().window_macs(&id(1), PayScheme::default()), 0);
     assert_eq!(pool.manager.miners()[&id(1)].accepted, 1);
@@ -361,7 +364,7 @@ fn a_backup_of_a_silent_leader_wins_and_both_are_paid_for_what_is_verified() {
     let work = twin.work[0].clone();
     let mut done = pool.share(&twin, 45);
     done.images = work.images;
-    pool.now_ms += 3000;
+    pool.now_ms += 1000;
     // The leader comes back just before its backup is done: it is told to stop, and keeps what it has verified.
     assert!(matches!(
         pool.ask(leader, Ask::Progress { lease: lease.id, done_macs: 9 }),
@@ -421,6 +424,26 @@ fn a_restarted_manager_asks_again_for_what_was_under_way() {
     assert_eq!((*artefact, order.artefact), (share.artefact, share.artefact.root));
     let won = WonBlock { block: Hash32([1; 32]), height: 1, reward: Amount(5), model: None };
     pool.tell(Event::BlockWon(won));
+}
+
+#[test]
+fn pay_is_kept_back_until_a_first_replay_and_lost_if_that_fails() {
+    let mut pool = Pool::new(2);
+    for miner in [1, 2] {
+        pool.manager.miners.get_mut(&id(miner)).unwrap().is_proven = false;
+    }
+    let macs = |pool: &Pool, miner| pool.manager.ledger().window_macs(&id(miner), PayScheme::default());
+    pool.work(1, 40, 150);
+    assert_eq!(macs(&pool, 1), 0, "kept back");
+    assert!(pool.manager.miners()[&id(1)].kept_back_macs > 0);
+    pool.judge(Verdict::Same);
+    assert!(macs(&pool, 1) > 0 && pool.manager.miners()[&id(1)].kept_back_macs == 0, "credited");
+    pool.work(2, 40, 151);
+    pool.now_ms += 20_000;
+    pool.tell(Event::Tick);
+    pool.judge(Verdict::Different("trained less".into()));
+    let failed = &pool.manager.miners()[&id(2)];
+    assert!(failed.kept_back_macs == 0 && !failed.is_proven && macs(&pool, 2) == 0, "nothing is ever paid for it");
 }
 
 impl Pool {
