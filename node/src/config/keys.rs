@@ -231,8 +231,8 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "pool_finder_basis_points",
-        default: "500",
-        help: "Bonus of the miner whose model won a block under pplns, in hundredths of a percent, at most 1000.",
+        default: "0",
+        help: "Bonus of the miner whose model won a block under pplns, in hundredths of a percent, at most 1000; it favours slow miners.",
         set: set!(pool_finder_basis_points, |g| {
             at_most(parse(g, "a number from 0 to 1000")?, MOST_FINDER_BASIS_POINTS)
         }),

@@ -35,7 +35,7 @@ pub enum PayScheme {
 
 impl Default for PayScheme {
     fn default() -> Self {
-        Self::Pplns { window: 4, finder_basis_points: 500 }
+        Self::Pplns { window: 4, finder_basis_points: 0 }
     }
 }
 
