@@ -14,6 +14,7 @@ use podl_consensus::workload::{WorkVerifier, Workload};
 use podl_nas::Verifier;
 
 use super::*;
+use crate::ledger::PayScheme;
 use crate::ledger::WonBlock;
 use crate::manager::PoolParams;
 use crate::protocol::{self, CHUNK_BYTES, Refusal, Reply, Request, VERSION};
@@ -39,10 +40,11 @@ fn filler(spec: &ChainSpec) -> Interval {
     }
 }
 
-/// What is tested here does not wait for replays; the tests of audits do.
+/// What is tested here does not wait for replays, the tests of audits do; and it shows a finder's bonus.
 fn unaudited(spec: &ChainSpec) -> PoolParams {
     let mut params = PoolParams::for_chain(spec, AccountId([9; 32]));
     params.audits.permille = 0;
+    params.pay = PayScheme::Pplns { window: 4, finder_basis_points: 500 };
     params
 }
 

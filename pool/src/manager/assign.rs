@@ -1,28 +1,14 @@
 //! Handing out leases: who goes on with what, who explores, who exploits what, how much, and when it is too late.
 
-use podl_consensus::workload::Architecture;
-
-use super::proposals::{Fit, Proposals, known_networks};
-use super::search::architecture_name;
 use super::units::SLACK_IMAGES;
 use super::{Manager, Search};
 use crate::lease::{Done, LeaseState, Running};
-use crate::partition::{Halving, Subspace};
-use crate::protocol::{ASSIGNMENTS, Refusal, Reply, STEPS};
+use crate::protocol::{Refusal, Reply, STEPS};
 use crate::types::{Assignment, Class, DataSource, Elite, Lease, LeaseId, MinerId, Purpose};
 
-/// Training multiply-accumulates of one image in a middling network of the paper's space; sizes rungs until a network
-/// of the task is confirmed.
-const TYPICAL_TRAINING_MACS: u64 = 9_000_000;
 /// Passes over the data after which a network has learned half of what it can learn, in hundredths. Measured:
 /// quantisation-aware training on CIFAR-10 reaches .76, .92 and 1 of its gain over chance after 3, 10 and 30 passes.
 const HALF_LEARNED_PERCENT: u64 = 107;
-/// Most leases of a strong miner that a candidate may take; dearer ones are not tried.
-const MOST_LEASES: u128 = 4;
-/// Part of a lease that a candidate should fill at least, or results would cost more than training; unless after some
-/// tries no other is found.
-const LEAST_SHARE: u128 = 40;
-const SOME_TRIES: u32 = 200;
 /// Shortest time between two results of a lease: each costs an evaluation on both sides.
 const LEAST_STEP_MS: u64 = 2500;
 /// Results of a lease whose miner has always finished, and of one whose has not.
@@ -32,10 +18,10 @@ const MANY_STEPS: u64 = 8;
 const SHAKY_PERMILLE: u16 = 950;
 
 /// What a miner is to do.
-struct Plan {
-    purpose: Purpose,
+pub(super) struct Plan {
+    pub purpose: Purpose,
     /// Networks, and the units that they belong to.
-    work: Vec<(Assignment, u64)>,
+    pub work: Vec<(Assignment, u64)>,
 }
 
 impl Manager {
@@ -228,96 +214,10 @@ impl Manager {
         let unit = self.begin_unit(&work, Purpose::Exploit, *miner, None);
         Some(Plan { purpose: Purpose::Exploit, work: vec![(work, unit)] })
     }
-
-    /// New candidates for a lease: as many as its budget trains. What the budget does not cover of the last one is left
-    /// for the miner's next lease.
-    fn explore(&mut self, miner: &MinerId, budget_macs: u64) -> Option<Plan> {
-        self.make_proposals()?;
-        let mut plan = Plan { purpose: Purpose::Explore, work: Vec::new() };
-        let mut left_macs = budget_macs;
-        while plan.work.len() < ASSIGNMENTS && left_macs > budget_macs / 4 {
-            let Some((network, part, rung_images, macs)) = self.candidate() else { break };
-            let whole = Assignment::new(network, None, rung_images);
-            let unit = self.begin_unit(&whole, Purpose::Explore, *miner, Some(part));
-            let images = within(rung_images, left_macs, macs);
-            left_macs = left_macs.saturating_sub(macs.saturating_mul(images));
-            plan.work.push((Assignment { images, ..whole }, unit));
-        }
-        (!plan.work.is_empty()).then_some(plan)
-    }
-
-    /// The next candidate, with its part of the space, the images it is to be trained on, and what one costs.
-    fn candidate(&mut self) -> Option<(Architecture, usize, u64, u64)> {
-        let lease_macs = u128::from(self.strong_rate()) * u128::from(self.params.lease_ms) / 1000;
-        let search = self.search.as_ref()?;
-        let memory = self.memories.current_mut()?;
-        let proposals = memory.proposals.as_mut()?;
-        let (trained, rung_images) = (&memory.trained, proposals.rung_images);
-        let fit = |network: &Architecture, tries: u32| {
-            let macs = search.interval.training_macs(network).unwrap_or(u64::MAX);
-            let rung_macs = u128::from(macs) * u128::from(rung_images);
-            let too_small = rung_macs < lease_macs / LEAST_SHARE && tries < SOME_TRIES;
-            if trained.contains(&architecture_name(network)) {
-                Fit::Known
-            } else if rung_macs <= lease_macs * MOST_LEASES && !too_small && search.interval.admits(network) {
-                Fit::Usable
-            } else {
-                Fit::Infeasible
-            }
-        };
-        let part = proposals.parts.lease_next()?;
-        let network = proposals.propose(part, fit)?;
-        let macs = search.interval.training_macs(&network).ok()?.max(1);
-        memory.note_trained(&network);
-        Some((network, part, rung_images, macs))
-    }
-
-    /// Makes the search of a task when its first candidate is wanted: by then it is known how many miners explore.
-    fn make_proposals(&mut self) -> Option<()> {
-        if self.memories.current()?.proposals.is_some() {
-            return Some(());
-        }
-        let strong = self.explorers();
-        let lease_macs = u128::from(self.strong_rate()) * u128::from(self.params.lease_ms) / 1000;
-        let search = self.search.as_ref()?;
-        let memory = self.memories.current_mut()?;
-        let best = memory.elites.first().and_then(|e| search.interval.training_macs(&e.architecture).ok());
-        let rung = lease_macs / u128::from(best.unwrap_or(TYPICAL_TRAINING_MACS).max(1));
-        let most = u64::from(train_images(search)).saturating_mul(self.params.most_passes.into()).max(256);
-        let rung_images = u64::try_from(rung).unwrap_or(u64::MAX).clamp(256, most);
-        let space = &search.interval.workload.space;
-        let parts = Halving::new(self.params.scheme.parts(space, strong, &mut self.rng), 1, self.params.halve);
-        let mut known: Vec<Architecture> = memory.elites.iter().map(|e| e.architecture.clone()).collect();
-        if self.params.starts {
-            known.extend(known_networks(&Subspace::whole(space.clone())));
-        }
-        let (kind, seed) = (self.params.strategy, self.rng.next_bytes());
-        // A space without networks has no leases.
-        memory.proposals =
-            Proposals::new(kind, parts, rung_images, seed, &known, self.params.shares).ok().map(Box::new);
-        memory.proposals.as_ref().map(|_| ())
-    }
-
-    /// How many miners explore, those still being measured included: boxes are cut once, for all of them.
-    fn explorers(&self) -> usize {
-        let now_ms = self.now_ms;
-        let online = || self.miners.values().filter(|m| m.online && !m.is_suspended(now_ms));
-        let strong = online().filter(|m| m.is_calibrated() && m.rating.class == Class::Strong).count();
-        strong.max(online().count() * usize::from(self.params.classes.strong_permille) / 1000).max(1)
-    }
-
-    /// The middle rate of strong miners: what one of them trains in a lease is a candidate's size.
-    fn strong_rate(&self) -> u64 {
-        let strong = self.miners.values().filter(|m| m.online && m.rating.class == Class::Strong && m.rate_macs_s > 0);
-        let mut rates: Vec<u64> = strong.map(|m| m.rate_macs_s).collect();
-        rates.sort_unstable();
-        let middle = rates.get(rates.len() / 2).copied();
-        middle.or_else(|| self.miners.values().map(|m| m.rate_macs_s).max()).unwrap_or(1).max(1)
-    }
 }
 
 /// Images that a budget covers of those that are left; a little more than it has is covered as well.
-fn within(left: u64, budget_macs: u64, image_macs: u64) -> u64 {
+pub(super) fn within(left: u64, budget_macs: u64, image_macs: u64) -> u64 {
     let affordable = budget_macs / image_macs.max(1);
     if left <= affordable + affordable / 5 {
         left.max(1)
@@ -335,7 +235,7 @@ fn steps(wall_ms: u64, availability_permille: u16) -> u8 {
 }
 
 /// Training images of an interval.
-fn train_images(search: &Search) -> u32 {
+pub(super) fn train_images(search: &Search) -> u32 {
     match search.interval.data {
         DataSource::Published { train_images, .. } => train_images,
         // Filler shards are small: several passes make one rung.

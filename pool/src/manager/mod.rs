@@ -13,6 +13,7 @@ mod assign;
 mod audit;
 mod commit;
 mod event;
+mod explore;
 mod miners;
 mod params;
 mod proposals;

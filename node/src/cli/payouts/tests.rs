@@ -27,7 +27,7 @@ struct World {
 }
 
 fn won_list(spec: &ChainSpec, won: &Block, model: ModelRoot) -> ShareList {
-    let terms = PayTerms { fee_basis_points: 100, scheme: PayScheme::default() };
+    let terms = PayTerms { fee_basis_points: 100, scheme: PayScheme::Pplns { window: 4, finder_basis_points: 500 } };
     let mut ledger = Ledger::default();
     ledger.begin(1, terms.scheme);
     for (number, to) in (1u8..).zip(MINERS) {

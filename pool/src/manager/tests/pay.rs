@@ -12,6 +12,7 @@ fn won(pool: &mut Pool, height: u8, model: Option<Hash32>) -> ShareList {
 #[test]
 fn the_miner_of_the_committed_model_finds_the_block() {
     let mut pool = Pool::new(2);
+    pool.manager.params.pay = PayScheme::Pplns { window: 4, finder_basis_points: 500 };
     let model = pool.work(1, 40, 150).artefact.root;
     pool.work(2, 30, 120);
     assert_eq!(pool.commits(), [(model, 1)]);
