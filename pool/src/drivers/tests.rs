@@ -14,8 +14,7 @@ use podl_consensus::workload::{WorkVerifier, Workload};
 use podl_nas::Verifier;
 
 use super::*;
-use crate::ledger::PayScheme;
-use crate::ledger::WonBlock;
+use crate::ledger::{PayScheme, WonBlock};
 use crate::manager::PoolParams;
 use crate::protocol::{self, CHUNK_BYTES, Refusal, Reply, Request, VERSION};
 use crate::types::{DataSource, LeaseId, MinerId, Share};
