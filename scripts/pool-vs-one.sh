@@ -27,10 +27,9 @@ for round in $(seq "$ROUNDS"); do
     run "pool-$round" 9 "$BUDGET,$BUDGET,$BUDGET,$BUDGET,$BUDGET,$weak,$weak,$weak,$weak"
     run "one-$round" 1 "$BUDGET"
     for who in pool one; do
-        awk -v who="$who" -v round="$round" 'match($0, /"score":[0-9]+/) {
-            score = substr($0, RSTART + 8, RLENGTH - 8); match($0, /"images":[0-9]+/); images = substr($0, RSTART + 9, RLENGTH - 9)
-            n++; sum += score / images; text = text " " score
-        } END { printf "round %d  %-4s  %d scored blocks, mean accuracy %.4f  (%s of %d)\n", round, who, n, sum / n, text, images }' \
+        awk -v who="$who" -v round="$round" 'match($0, /"score":[0-9.]+/) {
+            score = substr($0, RSTART + 8, RLENGTH - 8); n++; sum += score; text = text " " score
+        } END { printf "round %d  %-4s  %d scored blocks, mean accuracy %.4f  (%s )\n", round, who, n, n ? sum / n : 0, text }' \
             "$folder/$who-$round.jsonl"
     done
 done
