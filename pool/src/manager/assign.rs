@@ -70,6 +70,12 @@ impl Manager {
         }
         let seed = self.rng.next_u64();
         let search = self.search.as_ref()?;
+        // The least that is worth training can be a little more than a slow miner's budget.
+        let planned = work.iter().map(|work| {
+            let macs = search.interval.training_macs(&work.architecture).unwrap_or(0);
+            macs.saturating_mul(work.images)
+        });
+        let budget_macs = budget_macs.max(planned.fold(0, u64::saturating_add));
         let end_ms = self.work_end_ms(search);
         let phase_ms = end_ms.saturating_sub(search.started_ms).max(1);
         let permille = |at_ms: u64| {
@@ -197,7 +203,9 @@ impl Manager {
         let busy = |e: &Elite| {
             memory.units.iter().any(|u| u.architecture == e.architecture && !u.holders.is_empty() && u.owner != *miner)
         };
-        let promises = memory.elites.iter().filter(|e| !busy(e)).filter_map(|e| {
+        // A network of which a lease does not train the least that is worth it is not for this miner.
+        let fits = |e: &Elite| images_in(e, self.params.lease_ms).is_some_and(|images| images >= SLACK_IMAGES);
+        let promises = memory.elites.iter().filter(|e| !busy(e) && fits(e)).filter_map(|e| {
             let gain = gain_thousandths(e, chance, images_in(e, ahead_ms)?, half);
             // A miner has the weights of its own models in full.
             let bonus = if e.miner == *miner { rank_images * 2 } else { 0 };

@@ -6,6 +6,7 @@ use super::Manager;
 use super::assign::{Plan, train_images, within};
 use super::proposals::{Fit, Proposals, known_networks};
 use super::search::architecture_name;
+use super::units::SLACK_IMAGES;
 use crate::partition::{Halving, Subspace};
 use crate::protocol::ASSIGNMENTS;
 use crate::types::{Assignment, Class, MinerId, Purpose};
@@ -28,7 +29,7 @@ impl Manager {
         let mut plan = Plan { purpose: Purpose::Explore, work: Vec::new() };
         let mut left_macs = budget_macs;
         while plan.work.len() < ASSIGNMENTS && left_macs > budget_macs / 4 {
-            let Some((network, part, rung_images, macs)) = self.candidate() else { break };
+            let Some((network, part, rung_images, macs)) = self.candidate(budget_macs) else { break };
             let whole = Assignment::new(network, None, rung_images);
             let unit = self.begin_unit(&whole, Purpose::Explore, *miner, Some(part));
             let images = within(rung_images, left_macs, macs);
@@ -38,8 +39,8 @@ impl Manager {
         (!plan.work.is_empty()).then_some(plan)
     }
 
-    /// The next candidate, with its part of the space, the images it is to be trained on, and what one costs.
-    fn candidate(&mut self) -> Option<(Architecture, usize, u64, u64)> {
+    /// The next candidate of which a miner with this budget trains something in a lease, with its part of the space, the images it is to be trained on, and what one costs.
+    fn candidate(&mut self, budget_macs: u64) -> Option<(Architecture, usize, u64, u64)> {
         let lease_macs = u128::from(self.strong_rate()) * u128::from(self.params.lease_ms) / 1000;
         let search = self.search.as_ref()?;
         let memory = self.memories.current_mut()?;
@@ -51,7 +52,11 @@ impl Manager {
             let too_small = rung_macs < lease_macs / LEAST_SHARE && tries < SOME_TRIES;
             if trained.contains(&architecture_name(network)) {
                 Fit::Known
-            } else if rung_macs <= lease_macs * MOST_LEASES && !too_small && search.interval.admits(network) {
+            } else if rung_macs <= lease_macs * MOST_LEASES
+                && macs.saturating_mul(SLACK_IMAGES) <= budget_macs
+                && !too_small
+                && search.interval.admits(network)
+            {
                 Fit::Usable
             } else {
                 Fit::Infeasible

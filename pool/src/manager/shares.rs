@@ -88,7 +88,8 @@ impl Manager {
         let parent = search.parent();
         let memory = self.memories.current_mut().ok_or((Refusal::Late, 0))?;
         if !memory.note_submitted(share.artefact.root) {
-            return Err((Refusal::NotNovel, 1));
+            // A continued training can honestly end at the integers that it began at.
+            return Err((Refusal::NotNovel, u32::from(share.base.is_none())));
         }
         let before = share.base.and_then(|root| memory.past_of(root));
         let began = before.map_or(parent, |past| past.began);

@@ -427,6 +427,19 @@ fn a_restarted_manager_asks_again_for_what_was_under_way() {
 }
 
 #[test]
+fn a_very_slow_miner_may_hand_in_the_least_that_is_worth_training() {
+    let mut pool = Pool::new(2);
+    for miner in [1, 2] {
+        pool.manager.miners.get_mut(&id(miner)).unwrap().rate_macs_s = 30_000_000;
+        let lease = pool.lease(miner);
+        pool.now_ms += lease.due_ms;
+        let mut share = pool.share(&lease, 40);
+        share.images = lease.work[0].images;
+        assert_eq!(pool.submit(miner, &share), None);
+    }
+}
+
+#[test]
 fn pay_is_kept_back_until_a_first_replay_and_lost_if_that_fails() {
     let mut pool = Pool::new(2);
     for miner in [1, 2] {
