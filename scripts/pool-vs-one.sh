@@ -19,7 +19,7 @@ folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 
 run() { # run NAME MINERS BUDGETS
-    "$PODL" testnet up --nodes 1 --miners "$2" --budgets "$3" --blocks "$BLOCKS" --chain "$CHAIN" --dataset "$DATASET" \
+    "$PODL" testnet up --nodes 4 --miners "$2" --budgets "$3" --blocks "$BLOCKS" --chain "$CHAIN" --dataset "$DATASET" \
         --rounds "$BLOCKS" --json >"$folder/$1.jsonl"
 }
 
