@@ -2,7 +2,7 @@
 
 use podl_chain_spec::{AccountId, Hash32};
 use podl_consensus::types::{BlobRef, BlockHash, Height, ModelRoot, TaskId};
-use podl_consensus::workload::{Architecture, Network, NetworkError, Workload};
+use podl_consensus::workload::{Architecture, Bounds, InputShape, Network, NetworkError, Workload};
 use podl_nas::cost::{self, CostModel};
 use serde::{Deserialize, Serialize};
 
@@ -67,10 +67,10 @@ impl Interval {
     /// Whether the task admits a network: its FPGA bounds, and what scoring it may cost.
     pub fn admits(&self, architecture: &Architecture) -> bool {
         let work = &self.workload;
-        let cost = cost::evaluate(CostModel::Corrected, architecture, work.input, work.bounds);
         let network = Network::new(architecture, work.input, work.classes, work.space.dense);
         let macs = network.map_or(u64::MAX, |network| network.macs());
-        matches!(cost, Ok(Some(_))) && macs.saturating_mul(work.shard_images.into()) <= self.score_macs
+        meets_bounds(architecture, work.input, work.bounds)
+            && macs.saturating_mul(work.shard_images.into()) <= self.score_macs
     }
 
     /// Training multiply-accumulates of one image in a network of this task.
@@ -86,6 +86,11 @@ impl Interval {
 /// A replay that the manager has asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AuditId(pub u64);
+
+/// Whether a network maps onto so many LUTs at that throughput, by the cost model that the chain judges by.
+pub fn meets_bounds(architecture: &Architecture, input: InputShape, bounds: Bounds) -> bool {
+    matches!(cost::evaluate(CostModel::Corrected, architecture, input, bounds), Ok(Some(_)))
+}
 
 /// How many images results are judged on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

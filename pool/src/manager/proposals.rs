@@ -1,8 +1,8 @@
 //! Which networks are worth trying next: the search strategy of the node's own `nas search`, fed by the results of all
 //! miners. It is state of the manager, journaled like the rest, so that no miner's death costs what the search learned.
 
-use podl_consensus::workload::{Architecture, Setting};
-use podl_nas::search::{AnyStrategy, BoxError, LayerBox, SearchBox, Strategy, StrategyKind, starting_points};
+use podl_consensus::workload::Architecture;
+use podl_nas::search::{AnyStrategy, BoxError, Strategy, StrategyKind, starting_points};
 use serde::{Deserialize, Serialize};
 
 use crate::partition::{Halving, Subspace};
@@ -48,7 +48,7 @@ impl Proposals {
         let strategies = (0u64..)
             .zip(parts.boxes())
             .map(|(index, part)| {
-                let own = search_box(&part.subspace)?;
+                let own = part.subspace.search_box()?;
                 let starts =
                     known.iter().filter(|network| shares || part.subspace.contains(network)).cloned().collect();
                 let mut hasher = blake3::Hasher::new_keyed(&seed);
@@ -92,11 +92,6 @@ impl Proposals {
 
 /// Networks known to learn fast that lie in, or near, a space.
 pub(super) fn known_networks(whole: &Subspace) -> Vec<Architecture> {
-    let points = search_box(whole).map(|own| starting_points(&own)).unwrap_or_default();
+    let points = whole.search_box().map(|own| starting_points(&own)).unwrap_or_default();
     points.into_iter().map(|point| point.architecture).collect()
-}
-
-fn search_box(part: &Subspace) -> Result<SearchBox, BoxError> {
-    let layers = (0..part.space.conv_layers).map(|layer| LayerBox(Setting::ALL.map(|s| part.values(layer, s))));
-    SearchBox::new(layers.collect())
 }

@@ -1,6 +1,7 @@
 //! A part of a search space: the space with the values of single settings narrowed.
 
 use podl_consensus::workload::{Architecture, ConvLayer, FixedPoint, Setting, Space};
+use podl_nas::search::{BoxError, LayerBox, SearchBox};
 use serde::{Deserialize, Serialize};
 
 use crate::rng::SeededRng;
@@ -58,6 +59,15 @@ impl Subspace {
                 let layer = architecture.layers.get(usize::from(cut.layer));
                 layer.is_some_and(|layer| cut.values.contains(&cut.setting.get(layer)))
             })
+    }
+
+    /// What a search strategy may visit of it: all.
+    ///
+    /// # Errors
+    /// [`BoxError`] when it holds no network.
+    pub fn search_box(&self) -> Result<SearchBox, BoxError> {
+        let layers = (0..self.space.conv_layers).map(|layer| LayerBox(Setting::ALL.map(|s| self.values(layer, s))));
+        SearchBox::new(layers.collect())
     }
 
     /// Number of networks in it; `None` above 2^128 - 1 (the full space has more from 6 layers on).

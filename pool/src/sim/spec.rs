@@ -144,6 +144,13 @@ pub struct SimReport {
     pub trace: Hash32,
 }
 
+impl SimReport {
+    /// Share of their time in training phases in which miners trained.
+    pub fn utilisation(&self) -> f64 {
+        self.trained_ms.iter().sum::<u64>() as f64 / self.present_ms.iter().sum::<u64>().max(1) as f64
+    }
+}
+
 /// The account of an owner.
 pub fn account(owner: u16) -> AccountId {
     let mut bytes = [1; 32];

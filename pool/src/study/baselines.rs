@@ -5,12 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use podl_consensus::workload::{Architecture, Network, Setting, Workload};
-use podl_nas::cost::{CostModel, evaluate};
-use podl_nas::search::{AnyStrategy, BoxError, LayerBox, SearchBox, Strategy, StrategyKind};
+use podl_consensus::workload::{Architecture, Network, Workload};
+use podl_nas::search::{AnyStrategy, BoxError, Strategy, StrategyKind};
 
 use crate::partition::Subspace;
 use crate::sim::SimSpec;
+use crate::types::meets_bounds;
 
 /// Proposals in a row after which a search counts as used up.
 const PATIENCE: u32 = 20_000;
@@ -28,8 +28,7 @@ impl Team {
     /// # Errors
     /// [`BoxError`] when there is nothing to search.
     pub fn new(kind: StrategyKind, part: &Subspace, seed: [u8; 32], workers: Vec<u64>) -> Result<Self, BoxError> {
-        let layers = (0..part.space.conv_layers).map(|layer| LayerBox(Setting::ALL.map(|s| part.values(layer, s))));
-        let strategy = AnyStrategy::new(kind, SearchBox::new(layers.collect())?, seed, Vec::new());
+        let strategy = AnyStrategy::new(kind, part.search_box()?, seed, Vec::new());
         Ok(Self { strategy, seen: BTreeSet::new(), workers })
     }
 
@@ -37,8 +36,7 @@ impl Team {
     fn next(&mut self, work: &Workload) -> Option<Architecture> {
         for _ in 0..PATIENCE {
             let network = self.strategy.propose();
-            let feasible = matches!(evaluate(CostModel::Corrected, &network, work.input, work.bounds), Ok(Some(_)));
-            if !feasible {
+            if !meets_bounds(&network, work.input, work.bounds) {
                 self.strategy.reject(&network);
             } else if self.seen.insert(network.clone()) {
                 self.strategy.pending(&network);

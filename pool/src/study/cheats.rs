@@ -5,6 +5,7 @@ use std::sync::Arc;
 use podl_nas::search::StrategyKind;
 
 use super::measure::{Goal, Measure, for_each_seed};
+use super::pay::total;
 use super::setup::{self, miners};
 use super::statistics::{bootstrap, mean};
 use crate::sim::{Cheat, Landscape, Simulation, account};
@@ -31,10 +32,7 @@ pub fn cheats(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
             let mut spec = setup::spec(landscape, all, INTERVALS, seed);
             spec.params.strategy = StrategyKind::HillClimb;
             let (report, _) = Simulation::new(spec).run();
-            let pay = |owner: u16| {
-                let paid = report.income.iter().map(|paid| paid.get(&account(owner)).copied().unwrap_or(0) as f64);
-                paid.sum::<f64>()
-            };
+            let pay = |owner: u16| total(&report, account(owner));
             let honest = (1..9).map(pay).sum::<f64>() / 8.0;
             let honest_macs = report.spent_macs.iter().take(8).sum::<u128>() as f64 / 8.0;
             let own_macs = report.spent_macs.last().copied().unwrap_or(0) as f64;

@@ -61,7 +61,7 @@ fn run(landscape: &Arc<dyn Landscape>, churn: Churn, seed: u64) -> Seen {
     let (report, manager) = Simulation::new(spec).run();
     let counts = manager.unit_counts();
     let completed = counts.done as f64 / (counts.done + counts.dropped).max(1) as f64;
-    Seen { completed, wasted: wasted(&report), used: used(&report) }
+    Seen { completed, wasted: wasted(&report), used: report.utilisation() }
 }
 
 /// Share of the training that was in no result the manager took.
@@ -69,9 +69,4 @@ fn wasted(report: &SimReport) -> f64 {
     let spent: u128 = report.spent_macs.iter().sum();
     let delivered: u128 = report.delivered_macs.iter().sum();
     1.0 - delivered as f64 / spent.max(1) as f64
-}
-
-/// Share of their time in training phases in which miners trained.
-fn used(report: &SimReport) -> f64 {
-    report.trained_ms.iter().sum::<u64>() as f64 / report.present_ms.iter().sum::<u64>().max(1) as f64
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use podl_consensus::workload::{Architecture, Bounds, InputShape, PRESET_NAMES, Space};
-use podl_nas::cost::{CostModel, evaluate};
 use podl_nas::search::{AnyStrategy, SearchBox, Strategy, StrategyKind};
 
 use super::measure::{Goal, Measure, for_each_seed};
 use super::statistics::{bootstrap, mean, variance};
 use crate::rng::SeededRng;
 use crate::sim::Landscape;
+use crate::types::meets_bounds;
 
 /// Episodes of each miner (4.1.3).
 const EPISODES: usize = 2000;
@@ -86,7 +86,7 @@ fn curve(landscape: &dyn Landscape, name: &str, seed: u64) -> Vec<f64> {
     (0..EPISODES)
         .map(|_| {
             let network = strategy.propose();
-            if matches!(evaluate(CostModel::Corrected, &network, InputShape::CIFAR, BOUNDS), Ok(Some(_))) {
+            if meets_bounds(&network, InputShape::CIFAR, BOUNDS) {
                 let reward = *known.entry(network.clone()).or_insert_with(|| landscape.accuracy_ppm(&network));
                 strategy.report(&network, reward);
                 best = best.max(reward);

@@ -94,6 +94,7 @@ fn income(report: &SimReport, account: AccountId) -> Vec<f64> {
     report.income.iter().map(|paid| paid.get(&account).copied().unwrap_or(0) as f64).collect()
 }
 
-fn total(report: &SimReport, account: AccountId) -> f64 {
+/// What an account was paid in a run.
+pub(super) fn total(report: &SimReport, account: AccountId) -> f64 {
     income(report, account).iter().sum()
 }

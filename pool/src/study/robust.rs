@@ -35,8 +35,7 @@ pub fn scale(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
         spec.params.strategy = StrategyKind::HillClimb;
         let start = std::time::Instant::now();
         let (report, _) = Simulation::new(spec).run();
-        let used = report.trained_ms.iter().sum::<u64>() as f64 / report.present_ms.iter().sum::<u64>().max(1) as f64;
-        (start.elapsed().as_secs_f64(), used)
+        (start.elapsed().as_secs_f64(), report.utilisation())
     });
     let seconds = bootstrap(&runs, |r| mean(r, |r| r.0));
     let used = bootstrap(&runs, |r| mean(r, |r| r.1));

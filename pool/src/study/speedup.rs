@@ -11,6 +11,7 @@ use super::statistics::{bootstrap, mean};
 use crate::partition::{Subspace, algorithm1, boxes_for, disjoint};
 use crate::rng::SeededRng;
 use crate::sim::{Landscape, MinerSpec, Simulation, Target};
+use crate::types::meets_bounds;
 
 /// Random feasible networks that tell what share of single evaluations reaches a target.
 const SAMPLE: usize = 4000;
@@ -113,8 +114,7 @@ fn sample(landscape: &Arc<dyn Landscape>) -> Vec<u32> {
     let mut found = Vec::with_capacity(SAMPLE);
     while found.len() < SAMPLE {
         let Some(network) = whole.draw(&mut rng) else { break };
-        let cost = podl_nas::cost::evaluate(podl_nas::cost::CostModel::Corrected, &network, work.input, work.bounds);
-        if matches!(cost, Ok(Some(_))) {
+        if meets_bounds(&network, work.input, work.bounds) {
             found.push(landscape.accuracy_ppm(&network));
         }
     }
