@@ -59,6 +59,9 @@ pub(super) struct UpArgs {
     /// Rounds of the published task.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
+    /// Training images of the published task that are held back for search [default: a tenth].
+    #[arg(long, value_name = "N")]
+    validation_images: Option<u32>,
     /// Where keys, chains and logs go [default: a temporary folder, removed at the end].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -135,6 +138,7 @@ fn plan(args: &UpArgs, dir: PathBuf) -> anyhow::Result<Plan> {
         dataset => Some(Task {
             dataset: absolute(dataset)?,
             rounds: args.rounds,
+            validation_images: args.validation_images,
             reward: Amount(spec.money.min_reward.0.saturating_mul(5)),
             bounds: Bounds { lut: spec.filler.lut, throughput: spec.filler.throughput },
             space: Space::full(spec.filler.conv_layers),

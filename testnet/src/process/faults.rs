@@ -9,16 +9,16 @@ use podl_consensus::state::TaskPhase;
 use podl_consensus::types::OutcomeKind;
 use podl_consensus::workload::{Bounds, Space};
 use podl_rpc::NodeApiClient;
-use podl_rpc::types::{BlockId, BlockView, IntervalPhase, PayoutView, SeatsView};
+use podl_rpc::types::{BlockId, BlockView, IntervalPhase, SeatsView};
 use serde::Serialize;
 
+use super::manager_killed::manager_killed;
 use super::network::{LocalNetwork, Plan, Task};
-use super::report::payouts;
 
 /// How long a block may take in the worst case that the rules allow, several times over: a machine with few cores.
 const BLOCK_LIMIT: Duration = Duration::from_secs(180);
 /// How long a node may take to catch up.
-const SYNC_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const SYNC_LIMIT: Duration = Duration::from_secs(120);
 /// How often a node is killed.
 const KILLS: usize = 10;
 const POLL: Duration = Duration::from_millis(200);
@@ -85,13 +85,13 @@ pub struct Verdict {
 }
 
 /// What was seen when everything held.
-struct Seen {
+pub(super) struct Seen {
     attacker_cost: Option<Amount>,
     honest_loss: Option<Amount>,
     note: String,
 }
 
-fn seen(note: String) -> Seen {
+pub(super) fn seen(note: String) -> Seen {
     Seen { attacker_cost: None, honest_loss: Some(Amount::ZERO), note }
 }
 
@@ -103,6 +103,7 @@ pub async fn run(fault: Fault, program: &Path, dir: PathBuf) -> anyhow::Result<V
     let spec = ChainSpec::load("dev")?;
     let task = (fault == Fault::PublisherStops).then(|| Task {
         dataset: "builtin".into(),
+        validation_images: None,
         rounds: 2,
         reward: Amount(spec.money.min_reward.0.saturating_mul(5)),
         bounds: Bounds { lut: spec.filler.lut, throughput: spec.filler.throughput },
@@ -132,7 +133,7 @@ pub async fn run(fault: Fault, program: &Path, dir: PathBuf) -> anyhow::Result<V
 }
 
 /// The block of a height on a node, waited for.
-async fn block(network: &LocalNetwork, node: usize, height: u64) -> anyhow::Result<BlockView> {
+pub(super) async fn block(network: &LocalNetwork, node: usize, height: u64) -> anyhow::Result<BlockView> {
     let client = network.nodes.get(node).context("no such node")?.client()?;
     let deadline = Instant::now() + BLOCK_LIMIT;
     loop {
@@ -160,7 +161,7 @@ async fn seats(network: &LocalNetwork) -> anyhow::Result<SeatsView> {
 }
 
 /// Waits until a node has the first node's blocks up to a height, and all agree on every one of them.
-async fn agree(network: &LocalNetwork, height: u64, limit: Duration) -> anyhow::Result<Duration> {
+pub(super) async fn agree(network: &LocalNetwork, height: u64, limit: Duration) -> anyhow::Result<Duration> {
     let start = Instant::now();
     for height in 1..=height {
         while let Err(error) = network.agreed(height).await {
@@ -286,48 +287,4 @@ async fn scored_after(network: &LocalNetwork, height: u64) -> anyhow::Result<u64
         }
     }
     bail!("no model within four blocks above height {height}")
-}
-
-async fn manager_killed(network: &mut LocalNetwork) -> anyhow::Result<Seen> {
-    let height = block(network, 0, 2).await?.height + 1;
-    let client = network.nodes.get(1).context("no second node")?.client()?;
-    loop {
-        let status = client.public().interval_status().await?;
-        let half = status.phase == IntervalPhase::Train && status.remaining_ms.is_some_and(|ms| ms < 5_000);
-        if status.height >= height && half {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    network.miners.first_mut().context("no miner")?.kill()?;
-    network.nodes.first_mut().context("no manager")?.process.kill()?;
-    network.restart(0).await.context("the manager does not open again")?;
-    network.restart_miner(0)?;
-    let struck = block(network, 1, height).await?;
-    // Won blocks are final two heights later, and paid in the one after.
-    let last = block(network, 1, height + 3).await?.height;
-    agree(network, last, SYNC_LIMIT).await?;
-    let owed = owed_before(network, height).await?;
-    let paid = payouts(network).await?;
-    let missing: Vec<u64> = owed.into_iter().filter(|h| !paid.iter().any(|p: &PayoutView| p.height == *h)).collect();
-    ensure!(missing.is_empty(), "blocks {missing:?} of the pool were never paid out");
-    Ok(seen(format!(
-        "block {height} ({:?}) came although manager and a miner were killed; {} payouts, one for each block that the pool had won before",
-        struck.kind,
-        paid.len()
-    )))
-}
-
-/// Heights below `height` at which the pool's manager won.
-async fn owed_before(network: &LocalNetwork, height: u64) -> anyhow::Result<Vec<u64>> {
-    let client = network.nodes.first().context("no node")?.client()?;
-    let account = client.public().node_status().await?.account;
-    let mut heights = Vec::new();
-    for height in 1..height {
-        let block = client.public().chain_block(BlockId::Height(height)).await?;
-        if block.kind == OutcomeKind::Scored && Some(block.producer) == account {
-            heights.push(height);
-        }
-    }
-    Ok(heights)
 }

@@ -2,6 +2,7 @@
 
 mod child;
 mod faults;
+mod manager_killed;
 mod network;
 mod ports;
 mod report;

@@ -35,6 +35,8 @@ pub struct Task {
     pub bounds: Bounds,
     /// The search space.
     pub space: Space,
+    /// Training images held back for search; a tenth when it is not said.
+    pub validation_images: Option<u32>,
 }
 
 /// What a local network is made of.
@@ -255,7 +257,7 @@ impl LocalNetwork {
             reward: task.reward,
             rounds: task.rounds,
             shard_images: None,
-            validation_images: None,
+            validation_images: task.validation_images,
             epochs: 30,
             bond: None,
             min_gain: 1,

@@ -10,6 +10,7 @@ use indicatif::{MultiProgress, ProgressBar};
 use podl_chain_spec::AccountId;
 use podl_nas::train::split::{self, Measured, Split};
 use podl_pool::drivers::MinerHandle;
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::line::Line;
@@ -101,6 +102,24 @@ fn pay_to(args: &JoinArgs, out: &Out) -> anyhow::Result<AccountId> {
     }
 }
 
+/// The first line of a miner.
+#[derive(Debug, Serialize)]
+struct Joined {
+    chain: String,
+    /// The miner's name to the pool.
+    peer_id: String,
+    threads: usize,
+    /// Where its pay goes.
+    account: AccountId,
+}
+
+impl Joined {
+    fn text(&self) -> String {
+        let Self { chain, peer_id, threads, account } = self;
+        format!("joined on {chain} as {peer_id} with {threads} threads; pay goes to {account}")
+    }
+}
+
 async fn join(args: &JoinArgs, account: AccountId, out: &Out) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let split = split(args, out).await?;
@@ -111,10 +130,15 @@ async fn join(args: &JoinArgs, account: AccountId, out: &Out) -> anyhow::Result<
     };
     let mut miners = Vec::with_capacity(links.len());
     for link in &links {
-        let (chain, peer, threads) = (&link.spec.name, link.peer_id, split.threads);
-        out.note(format!("joined on {chain} as {peer} with {threads} threads; pay goes to {account}"))?;
+        let joined = Joined {
+            chain: link.spec.name.clone(),
+            peer_id: link.peer_id.to_string(),
+            threads: split.threads,
+            account,
+        };
+        out.record(&joined, || joined.text())?;
         let budget = args.macs_per_second.map(|all| all / split.children.max(1) as u64);
-        miners.push(link.mine(account, threads, budget)?);
+        miners.push(link.mine(account, split.threads, budget)?);
     }
     let result = tokio::select! {
         () = watch(&mut links) => Err(anyhow::anyhow!("the network has stopped")),
