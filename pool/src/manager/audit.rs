@@ -302,10 +302,11 @@ impl Manager {
         let work = &interval.workload;
         let network = Network::new(&share.architecture, work.input, work.classes, work.space.dense).ok()?;
         let bytes = state_bytes(&network);
-        let end_of = |root| self.memories.current().and_then(|m| m.past_of(root)).map(|past| past.end);
+        let memory = self.memories.current();
+        let is_end_of = |root| memory.is_some_and(|m| m.is_end_of(root, share.states.start));
         let from = match share.base {
             None => StartFrom::Seed,
-            Some(root) if bytes <= STATE_BYTES && end_of(root) == Some(share.states.start) => {
+            Some(root) if bytes <= STATE_BYTES && is_end_of(root) => {
                 StartFrom::State(BlobRef { root: share.states.start, bytes })
             }
             Some(root) => StartFrom::Artefact(root),

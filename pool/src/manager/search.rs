@@ -1,5 +1,6 @@
 //! The state of the search in one interval, and what is remembered of a task between its rounds.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use podl_chain_spec::Hash32;
@@ -18,6 +19,8 @@ const MOST_ELITES: usize = 16;
 const MOST_TASKS: usize = 4;
 /// Most candidates remembered for novelty; far more than a task's rounds can train.
 const MOST_TRAINED: usize = 1 << 16;
+/// Most states remembered of one artefact.
+const MOST_ENDS: usize = 64;
 
 /// Name of an architecture in the list of those already trained.
 pub fn architecture_name(architecture: &Architecture) -> Hash32 {
@@ -39,9 +42,9 @@ pub struct TaskMemory {
     pub proposals: Option<Box<Proposals>>,
     /// Networks that are to be trained further.
     pub units: Vec<Unit>,
-    /// Artefacts that were submitted.
-    pub submitted: BTreeSet<ModelRoot>,
-    /// How the training of each was left.
+    /// Artefacts that were submitted, each with the states that trainings to it ended in.
+    submitted: BTreeMap<ModelRoot, BTreeSet<Hash32>>,
+    /// How the training of each was left last.
     pasts: BTreeMap<ModelRoot, Past>,
 }
 
@@ -54,7 +57,7 @@ impl TaskMemory {
             trained: BTreeSet::new(),
             proposals: None,
             units: Vec::new(),
-            submitted: BTreeSet::new(),
+            submitted: BTreeMap::new(),
             pasts: BTreeMap::new(),
         }
     }
@@ -94,9 +97,22 @@ impl TaskMemory {
         self.elites.iter().find(|e| e.miner == *miner)
     }
 
-    /// Notes a submitted artefact; false when it was submitted before or the list is full.
-    pub fn note_submitted(&mut self, root: ModelRoot) -> bool {
-        self.submitted.len() < MOST_TRAINED && self.submitted.insert(root)
+    /// Notes a submitted artefact and the state that its training ended in; false when it is not new, or the list full.
+    ///
+    /// Training that goes on can honestly end at the integers that it began at. Where `ends_count` (the training can be
+    /// replayed), another end then makes it new.
+    pub fn note_submitted(&mut self, root: ModelRoot, end: Hash32, ends_count: bool) -> bool {
+        let room = self.submitted.len() < MOST_TRAINED;
+        match self.submitted.entry(root) {
+            Entry::Vacant(entry) => room && entry.insert(BTreeSet::new()).insert(end),
+            Entry::Occupied(mut entry) => ends_count && entry.get().len() < MOST_ENDS && entry.get_mut().insert(end),
+        }
+    }
+
+    /// Whether a training to this artefact was left at this state.
+    pub fn is_end_of(&self, root: ModelRoot, state: Hash32) -> bool {
+        let submitted = self.submitted.get(&root).is_some_and(|ends| ends.contains(&state));
+        submitted || self.past_of(root).is_some_and(|past| past.end == state)
     }
 
     /// Notes how the training of a new artefact was left.

@@ -86,9 +86,10 @@ impl Manager {
         }
         let unit = running.units.get(index).copied().unwrap_or(0);
         let parent = search.parent();
+        let ends_count = share.base.is_some() && self.is_audited(miner);
         let memory = self.memories.current_mut().ok_or((Refusal::Late, 0))?;
-        if !memory.note_submitted(share.artefact.root) {
-            // A continued training can honestly end at the integers that it began at.
+        if !memory.note_submitted(share.artefact.root, share.states.end, ends_count) {
+            // Without replays, a training that changed no integer cannot be told from none.
             return Err((Refusal::NotNovel, u32::from(share.base.is_none())));
         }
         let before = share.base.and_then(|root| memory.past_of(root));

@@ -216,7 +216,13 @@ fn every_bad_share_has_its_refusal() {
     assert_eq!(pool.submit(1, &good), Some(Refusal::OutsideLease), "the same model twice");
     let mut copy = other.clone();
     (copy.artefact, copy.base, copy.images) = (good.artefact, Some(good.artefact.root), 1);
+    copy.states = good.states;
     assert_eq!(pool.submit(1, &copy), Some(Refusal::NotNovel), "the same model as its own continuation");
+    copy.states.end = Hash32([77; 32]);
+    pool.manager.params.audits.permille = 0;
+    assert_eq!(pool.submit(1, &copy), Some(Refusal::NotNovel), "nobody could tell whether it was trained");
+    pool.manager.params.audits.permille = 500;
+    assert_eq!(pool.submit(1, &copy), None, "a training that moved no integer, which can be replayed");
     let lease = pool.lease(1);
     pool.now_ms += lease.wall_ms;
     let mut outside = pool.share(&lease, 40);
