@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use podl_nas::search::StrategyKind;
 
+use super::figure::Findings;
 use super::measure::{Goal, Measure, for_each_seed};
 use super::pay::total;
 use super::setup::{self, miners};
@@ -16,7 +17,7 @@ const INTERVALS: u32 = 12;
 /// The profit of one miner of nine that cheats, as a part of what an honest one is paid: its pay, less what honest miners
 /// are paid for as much training as it really did. One that does nothing at all stands beside an honest one: what it could
 /// have earned on the same machine.
-pub fn cheats(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
+pub fn cheats(landscape: &Arc<dyn Landscape>, seeds: u64) -> Findings {
     let cheats = [
         ("inflated counts", Cheat::InflatesCounts(60)),
         ("training an eighth of what is claimed", Cheat::Underworks),
@@ -42,5 +43,12 @@ pub fn cheats(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
         let profit = bootstrap(&profits, |p| mean(p, |p| p.0) / mean(p, |p| p.1).max(1.0));
         Measure::new("cheats", format!("profit of {name}"), profit, Goal::Below0, seeds)
     });
-    all.collect()
+    let labels = ["counts", "underwork", "copies", "squats"];
+    Findings::with_bars(
+        all.collect(),
+        "cheats",
+        "What cheating brings",
+        "profit, parts of an honest miner's pay",
+        labels,
+    )
 }

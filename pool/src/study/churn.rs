@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use podl_nas::search::StrategyKind;
 
+use super::figure::{Bar, Figure, Findings, Shape};
 use super::measure::{Goal, Measure, for_each_seed};
 use super::setup::{self, LEASE_MS, PHASE_MS, miners};
 use super::statistics::{bootstrap, mean};
@@ -22,7 +23,7 @@ struct Seen {
 }
 
 /// Leases completed, work wasted and time used with miners that come and go.
-pub fn churn(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
+pub fn churn(landscape: &Arc<dyn Landscape>, seeds: u64) -> Findings {
     let cases = [
         ("calm", Churn::Calm, Some(0.999), 0.95),
         ("L*t = 0.1", Churn::Poisson { deaths_permille: 100 }, Some(0.999), 0.85),
@@ -46,7 +47,12 @@ pub fn churn(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
         push("work wasted", |s| s.wasted, Goal::AtMost(0.05));
         push("utilisation", |s| s.used, Goal::AtLeast(used));
     }
-    measures
+    let labels = ["calm", "0.1", "0.5", "heavy-tailed", "a third"];
+    let wasted = measures.iter().filter(|m| m.measure.starts_with("work wasted"));
+    let bars = wasted.zip(labels).map(|(measure, label)| Bar::of(measure, label)).collect();
+    let title = "Work wasted by deaths, so many in the time of a lease".into();
+    let figure = Figure { name: "churn", title, y: "part of the training", shape: Shape::Bars(bars) };
+    Findings { measures, figures: vec![figure] }
 }
 
 fn run(landscape: &Arc<dyn Landscape>, churn: Churn, seed: u64) -> Seen {

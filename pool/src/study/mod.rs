@@ -3,9 +3,11 @@
 mod baselines;
 mod cheats;
 mod churn;
+mod figure;
 mod measure;
 mod paper;
 mod pay;
+mod race;
 mod robust;
 mod scenario;
 mod setup;
@@ -15,6 +17,7 @@ mod strategy;
 #[cfg(test)]
 mod tests;
 
+pub use figure::{Bar, Curve, Figure, Findings, Shape};
 pub use measure::{Goal, Measure};
 pub use scenario::Scenario;
 pub use statistics::{Estimate, bootstrap};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use podl_consensus::workload::{Architecture, Bounds, InputShape, PRESET_NAMES, Space};
 use podl_nas::search::{AnyStrategy, SearchBox, Strategy, StrategyKind};
 
+use super::figure::{Curve, Figure, Findings, Shape};
 use super::measure::{Goal, Measure, for_each_seed};
 use super::statistics::{bootstrap, mean, variance};
 use crate::rng::SeededRng;
@@ -21,6 +22,8 @@ const WEAK_EPISODES: usize = 200;
 const BOUNDS: Bounds = Bounds { lut: 100_000, throughput: 10 };
 /// Controllers are slow; more seeds change the picture less than the surrogate does.
 const MOST_SEEDS: u64 = 6;
+/// Episodes between two points of a figure.
+const STEP: usize = 10;
 /// Convolution layers.
 const LAYERS: u8 = 6;
 
@@ -28,7 +31,7 @@ const LAYERS: u8 = 6;
 type Curves = Vec<Vec<f64>>;
 
 /// Figures 2 to 4 and the experiment with weak miners.
-pub fn paper(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
+pub fn paper(landscape: &Arc<dyn Landscape>, seeds: u64) -> Findings {
     let seeds = seeds.min(MOST_SEEDS);
     let runs: Vec<Curves> =
         for_each_seed(seeds, |seed| PRESET_NAMES.iter().map(|name| curve(landscape.as_ref(), name, seed)).collect());
@@ -53,7 +56,7 @@ pub fn paper(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
     for episodes in [50, WEAK_EPISODES, 500, EPISODES] {
         measures.push(say(
             format!("figure 4: sigma of S1, S2, S4 and S9 after {episodes} episodes"),
-            &|curves| variance(&[1, 2, 4, 9].map(|space| at(curves, space, episodes))).sqrt(),
+            &|curves| sigma(curves, episodes),
             Goal::None,
         ));
     }
@@ -62,7 +65,40 @@ pub fn paper(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
         &|curves| best(curves, &[], EPISODES) - best(curves, &[1, 4], EPISODES),
         Goal::None,
     ));
-    measures
+    Findings { measures, figures: figures(&runs) }
+}
+
+/// The paper's figures 2 to 4, and the pool's best with and without weak miners where it hurts.
+fn figures(runs: &[Curves]) -> Vec<Figure> {
+    let mean_of = |label: &str, of: &dyn Fn(&Curves, usize) -> f64| {
+        let all: Vec<&Curves> = runs.iter().collect();
+        let point = |episodes: usize| [episodes as f64, mean(&all, |curves| of(curves, episodes))];
+        Curve { label: label.into(), points: (1..=EPISODES / STEP).map(|n| point(n * STEP)).collect() }
+    };
+    let of_space = |space: usize| {
+        let label = PRESET_NAMES.get(space).copied().unwrap_or_default();
+        mean_of(label, &|curves, episodes| at(curves, space, episodes))
+    };
+    let pool = mean_of("all nine strong", &|curves, episodes| best(curves, &[], episodes));
+    let weak = mean_of("S1 and S4 weak", &|curves, episodes| best(curves, &[1, 4], episodes));
+    let sigma = mean_of("S1, S2, S4 and S9", &|curves, episodes| sigma(curves, episodes));
+    let named = |name, title: &str, y, curves| Figure {
+        name,
+        title: title.into(),
+        y,
+        shape: Shape::Curves { x: "episode", curves },
+    };
+    vec![
+        named("paper-2", "Best reward by space (figure 2)", "reward", (0..=9).map(of_space).collect()),
+        named("paper-3", "The spaces that do well (figure 3)", "reward", [0, 1, 2, 4, 9].map(of_space).into()),
+        named("paper-4", "Deviation between them (figure 4)", "standard deviation of the reward", vec![sigma]),
+        named("paper-weak", "Weak miners in two of nine spaces", "reward of the pool", vec![of_space(0), pool, weak]),
+    ]
+}
+
+/// Deviation between the bests of the spaces that do well.
+fn sigma(curves: &Curves, episodes: usize) -> f64 {
+    variance(&[1, 2, 4, 9].map(|space| at(curves, space, episodes))).sqrt()
 }
 
 fn at(curves: &Curves, space: usize, episodes: usize) -> f64 {

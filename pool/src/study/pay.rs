@@ -5,6 +5,7 @@ use std::sync::Arc;
 use podl_chain_spec::AccountId;
 use podl_nas::search::StrategyKind;
 
+use super::figure::Findings;
 use super::measure::{Goal, Measure, for_each_seed};
 use super::setup::{self, PHASE_MS, STRONG, miners};
 use super::statistics::{bootstrap, mean, variance};
@@ -21,7 +22,7 @@ const IDENTITIES: u16 = 4;
 const INTERVAL_MS: u64 = PHASE_MS + 4500;
 
 /// Variance of a miner's income in a pool of nine against mining alone.
-pub fn variance_of_income(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
+pub fn variance_of_income(landscape: &Arc<dyn Landscape>, seeds: u64) -> Findings {
     let pairs = for_each_seed(seeds, |seed| {
         let mut spec = spec(landscape, miners(9, 0), seed);
         spec.wins = Wins::Luck(WINS_PERMILLE);
@@ -39,11 +40,12 @@ pub fn variance_of_income(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Mea
         (pooled, alone)
     });
     let change = bootstrap(&pairs, |p| mean(p, |p| p.0) / mean(p, |p| p.1) - 1.0);
-    vec![Measure::new("variance", "variance of income, pool of nine against alone", change, Goal::AtMost(-0.85), seeds)]
+    let what = "variance of income, pool of nine against alone";
+    Findings::plain(vec![Measure::new("variance", what, change, Goal::AtMost(-0.85), seeds)])
 }
 
 /// What a miner gains by being several, and by coming and going.
-pub fn neutrality(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
+pub fn neutrality(landscape: &Arc<dyn Landscape>, seeds: u64) -> Findings {
     let split = for_each_seed(seeds, |seed| {
         let whole = total(&Simulation::new(spec(landscape, miners(9, 0), seed)).run().0, account(9));
         let mut many = miners(8, 0);
@@ -77,10 +79,12 @@ pub fn neutrality(landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
         let steady = mean(p, |p| p.1.0) / mean(p, |p| p.1.1).max(1.0);
         hopper / steady - 1.0
     });
-    vec![
+    let measures = vec![
         Measure::new("neutrality", format!("gain from {IDENTITIES} identities"), gain, Goal::Within(0.02), seeds),
         Measure::new("neutrality", "gain from hopping", hopping, Goal::Within(0.02), seeds),
-    ]
+    ];
+    let labels = ["four identities", "hopping"];
+    Findings::with_bars(measures, "neutrality", "What splitting and hopping bring", "gain, parts of the pay", labels)
 }
 
 fn spec(landscape: &Arc<dyn Landscape>, miners: Vec<MinerSpec>, seed: u64) -> SimSpec {

@@ -1,4 +1,4 @@
-//! What the pool is compared with: searches without it, over the same landscape, on the same miners.
+//! Searches without a pool, over the same landscape, on the same miners.
 //!
 //! A worker takes a network from its search, trains it in full, which takes its time at the worker's speed, and tells its
 //! search. There are no messages, leases or checks here: these baselines have nothing to pay for coordination.

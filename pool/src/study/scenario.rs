@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::measure::Measure;
-use super::{cheats, churn, paper, pay, robust, speedup, strategy};
+use super::figure::Findings;
+use super::{baselines, cheats, churn, paper, pay, robust, speedup, strategy};
 use crate::sim::Landscape;
 
 /// A scenario by name.
@@ -63,10 +63,10 @@ impl Scenario {
     }
 
     /// Runs it with so many seeds.
-    pub fn run(self, landscape: &Arc<dyn Landscape>, seeds: u64) -> Vec<Measure> {
+    pub fn run(self, landscape: &Arc<dyn Landscape>, seeds: u64) -> Findings {
         match self {
             Self::Speedup => speedup::speedup(landscape, seeds),
-            Self::Baselines => speedup::baselines(landscape, seeds),
+            Self::Baselines => baselines::baselines(landscape, seeds),
             Self::Churn => churn::churn(landscape, seeds),
             Self::Strategy => strategy::strategy(landscape, seeds),
             Self::Variance => pay::variance_of_income(landscape, seeds),

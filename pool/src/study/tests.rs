@@ -20,22 +20,23 @@ fn scenarios_have_names() {
 
 #[test]
 fn a_killed_manager_loses_nothing_verified_and_a_study_repeats() {
-    let measures = Scenario::ManagerKill.run(&made_up(), 2);
-    assert_eq!(measures, Scenario::ManagerKill.run(&made_up(), 2));
+    let found = Scenario::ManagerKill.run(&made_up(), 2);
+    assert_eq!(found, Scenario::ManagerKill.run(&made_up(), 2));
+    let measures = found.measures;
     assert_eq!(measures[0].met, Some(true), "{measures:?}");
     assert!(measures[1].value > 5.0, "{measures:?}");
 }
 
 #[test]
 fn cheats_do_not_pay() {
-    for measure in Scenario::Cheats.run(&made_up(), 2) {
+    for measure in Scenario::Cheats.run(&made_up(), 2).measures {
         assert_eq!(measure.met, Some(true), "{measure:?}");
     }
 }
 
 #[test]
 fn churn_leaves_little_undone() {
-    for measure in Scenario::Churn.run(&made_up(), 2) {
+    for measure in Scenario::Churn.run(&made_up(), 2).measures {
         assert_ne!(measure.met, Some(false), "{measure:?}");
     }
 }

@@ -66,7 +66,7 @@ pub(super) fn threads_or_all(threads: Option<usize>) -> usize {
 }
 
 /// Writes a result whole or not at all; an older file of that name is replaced.
-fn write_replacing(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(super) fn write_replacing(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file =
         tempfile::NamedTempFile::new_in(folder).with_context(|| format!("writing to {}", folder.display()))?;
