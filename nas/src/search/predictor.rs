@@ -131,11 +131,9 @@ impl Predictor {
         if self.pending.is_empty() {
             return Some(process);
         }
-        for network in &self.pending {
-            let row = features(network, INPUT);
-            rewards.push(process.predict(&row).mean);
-            rows.push(row);
-        }
+        let expected: Vec<Vec<f64>> = self.pending.iter().map(|network| features(network, INPUT)).collect();
+        rewards.extend(process.predict(&expected).iter().map(|at| at.mean));
+        rows.extend(expected);
         GaussianProcess::fit(&rows, &rewards, ASSUMPTIONS)
     }
 
@@ -148,11 +146,13 @@ impl Predictor {
         let rows: Vec<Vec<f64>> = ranking[..seen].iter().map(|(network, _)| features(network, INPUT)).collect();
         let rewards: Vec<f64> = ranking[..seen].iter().map(|(_, reward)| f64::from(*reward)).collect();
         if let Some(process) = self.fit(rows, rewards) {
-            mutants.sort_by_cached_key(|mutant| {
-                let at = process.predict(&features(mutant, INPUT));
-                // Whole millionths of a millionth: an order without ties that a last bit decides.
-                ((at.mean + CURIOSITY * at.deviation) * 1e6) as i64
-            });
+            let rows: Vec<Vec<f64>> = mutants.iter().map(|mutant| features(mutant, INPUT)).collect();
+            // Whole millionths of a millionth: an order without ties that a last bit decides.
+            let hopes =
+                process.predict(&rows).into_iter().map(|at| ((at.mean + CURIOSITY * at.deviation) * 1e6) as i64);
+            let mut order: Vec<(i64, Architecture)> = hopes.zip(mutants).collect();
+            order.sort_by_key(|(hope, _)| *hope);
+            mutants = order.into_iter().map(|(_, mutant)| mutant).collect();
         }
         self.queue = mutants;
     }
