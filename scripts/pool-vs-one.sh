@@ -32,6 +32,9 @@ fi
 weak=$((BUDGET / 10))
 strong_and_weak="$BUDGET,$BUDGET,$BUDGET,$BUDGET,$BUDGET,$weak,$weak,$weak,$weak"
 
+# From scratch, as the targets of the study are meant: a pool would begin with networks that are known to learn fast.
+export PODL_POOL_STARTING_POINTS="${PODL_POOL_STARTING_POINTS:-false}"
+
 run() { # run FOLDER MINERS BUDGETS SPECIFICATION
     "$PODL" testnet up --nodes 4 --miners "$2" --budgets "$3" --chain "$4" "${what[@]}" --json --data-dir "$1" \
         >"$1.jsonl" 2>"$1.err"

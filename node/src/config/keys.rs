@@ -238,6 +238,12 @@ pub const KEYS: &[Key] = &[
         }),
     },
     Key {
+        name: "pool_starting_points",
+        default: "true",
+        help: "Whether the pool tries networks that are known to learn fast before it searches.",
+        set: set!(pool_starting_points, flag),
+    },
+    Key {
         name: "score_threads",
         default: "2",
         help: "Threads that score the models of candidates and blocks.",

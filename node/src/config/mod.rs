@@ -59,6 +59,8 @@ pub struct NodeConfig {
     pub pool_window: u16,
     /// The finder's bonus, in hundredths of a percent.
     pub pool_finder_basis_points: u16,
+    /// Whether the pool tries known networks first.
+    pub pool_starting_points: bool,
     /// Threads that score models.
     pub score_threads: u16,
     /// Most connected peers.

@@ -39,6 +39,7 @@ impl Default for NodeConfig {
             pool_pay: PayKind::Pplns,
             pool_window: 1,
             pool_finder_basis_points: 0,
+            pool_starting_points: false,
             score_threads: 1,
             max_peers: 1,
             blob_quota_bytes: 0,

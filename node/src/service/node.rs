@@ -176,6 +176,7 @@ impl Node {
             account: wallet.account(),
             fee_basis_points: config.pool_fee_basis_points,
             pay: config.pay_scheme(),
+            starts: config.pool_starting_points,
             folder: shared.data_dir.join("pool"),
             requests: config.pool_manager.then_some(requests),
             own_threads: config.mine.then(|| mine_threads(config)),

@@ -75,6 +75,8 @@ pub struct PoolParts {
     pub fee_basis_points: u16,
     /// How the rest is shared.
     pub pay: PayScheme,
+    /// Whether known networks are tried first.
+    pub starts: bool,
     /// Folder of the journal.
     pub folder: PathBuf,
     /// Requests of miners; none when only the node itself mines.
@@ -103,6 +105,7 @@ impl Pool {
         let params = PoolParams {
             fee_basis_points: parts.fee_basis_points,
             pay: parts.pay,
+            starts: parts.starts,
             ..PoolParams::for_chain(&parts.spec, parts.account)
         };
         let (inputs, desk_inputs) = channel();
