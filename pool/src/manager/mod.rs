@@ -228,6 +228,16 @@ impl Manager {
         self.jobs.len()
     }
 
+    /// The interval on whose data an evaluation was asked for.
+    pub fn evaluation_parent(&self, job: JobId) -> Option<BlockHash> {
+        self.jobs.get(&job).map(|job| job.parent)
+    }
+
+    /// Whether results of an interval are still evaluated.
+    pub fn evaluates_in(&self, parent: &BlockHash) -> bool {
+        self.jobs.values().any(|job| job.parent == *parent)
+    }
+
     /// Seed of the draw of secret images; the driver needs it, nobody else may.
     pub fn secret_seed(&self) -> &[u8; 32] {
         &self.seed
@@ -270,7 +280,7 @@ impl Manager {
         let is_same =
             |b: &Interval| (b.task, &b.data, &b.workload) == (interval.task, &interval.data, &interval.workload);
         if !before.is_some_and(is_same) {
-            self.audits.begin_other_data();
+            self.audits.begin_other_data(before.map(|b| &b.data));
         }
         let memory = self.memories.recall(Search::memory_key(&interval));
         // Counts of a filler interval mean nothing on the next one's data.

@@ -687,22 +687,27 @@ fn a_full_queue_does_not_hide_what_comes_later() {
 }
 
 #[test]
-fn replays_wait_for_the_next_round_of_the_same_data_only() {
-    for same in [true, false] {
+fn replays_wait_for_the_next_interval_and_no_longer_on_other_data() {
+    for (same, intervals, replays) in [(true, 2, 2), (false, 1, 2), (false, 2, 1)] {
         let mut pool = Pool::new(1);
         pool.work(1, 40, 150);
         let waiting = pool.work(1, 41, 151);
-        let mut workload = pool.manager.search().unwrap().interval.workload.clone();
-        if !same {
-            workload.classes = 9;
+        let mut interval = pool.manager.search().unwrap().interval.clone();
+        for number in 2..2 + intervals {
+            pool.now_ms += 60_000;
+            interval.parent = Hash32([number; 32]);
+            if !same {
+                interval.data = DataSource::Filler { seed: [number; 32] };
+            }
+            let deadline_ms = pool.now_ms + 48_000;
+            let interval = Box::new(interval.clone());
+            pool.tell(Event::IntervalStarted { interval, plan: PLAN, deadline_ms });
         }
-        pool.now_ms += 60_000;
-        pool.begin(2, &workload, None);
         pool.judge(Verdict::Same);
         pool.now_ms += 600_000;
         pool.tell(Event::Tick);
         let asked = pool.audit().unwrap().1.artefact == waiting.artefact.root;
-        assert_eq!((pool.audits(), asked), if same { (2, true) } else { (1, false) });
+        assert_eq!((pool.audits(), asked), (replays, replays == 2), "{same} {intervals}");
     }
 }
 
