@@ -16,7 +16,7 @@ use podl_nas::{Verifier, artefact};
 
 use super::audit::{Auditor, Material, NICENESS};
 use super::queue::JobQueue;
-use super::upload::Uploads;
+use super::upload::{Kind, Uploads};
 use super::{ArtefactStore, Clock, IntervalData, Journal, lower_priority};
 use crate::calibration::{self, CalibrationJob};
 use crate::ledger::{ShareList, WonBlock};
@@ -25,7 +25,6 @@ use crate::manager::{
     Verdict,
 };
 use crate::protocol::{self, Refusal, Reply, Request};
-use crate::training::STATE_BYTES;
 use crate::types::{AuditId, DataSource, Elite, Interval, JobId, MinerId};
 
 /// What the node is asked to do.
@@ -458,8 +457,8 @@ impl Shared {
 
     fn take_chunk(&self, state: &mut State, miner: MinerId, artefact: BlobRef, offset: u64, bytes: &[u8]) -> bool {
         let is_wanted = state.manager.wants_state(&miner, &artefact);
-        let cap_bytes = if is_wanted { STATE_BYTES } else { u64::from(self.caps.artefact_bytes) };
-        match state.uploads.take(miner, artefact, offset, bytes, cap_bytes, (self.clock)()) {
+        let kind = if is_wanted { Kind::State } else { Kind::Artefact { cap_bytes: self.caps.artefact_bytes.into() } };
+        match state.uploads.take(miner, artefact, offset, bytes, kind, (self.clock)()) {
             Ok(None) => true,
             Ok(Some(whole)) if is_wanted => {
                 state.states.insert(artefact.root, Arc::new(whole));
