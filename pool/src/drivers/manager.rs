@@ -409,7 +409,7 @@ impl Shared {
             self.event(&mut state, Event::Asked { miner, ask: Ask::Broken }, None);
             return refused(Refusal::Malformed);
         };
-        let mut chunk = None;
+        let (mut chunk, mut artefact) = (None, None);
         let ask = match request {
             Request::Hello { version, account, agent: _ } => Ask::Hello { version, account },
             Request::Calibrated { seed, digest } => Ask::Calibrated { seed, digest },
@@ -420,17 +420,23 @@ impl Shared {
                 Ask::Chunk
             }
             Request::Submit { share, inline } => {
-                if !self.take_inline(&mut state, miner, &share.artefact, inline) {
+                if !has_artefact(&state, &share.artefact, inline.as_deref()) {
                     self.event(&mut state, Event::Asked { miner, ask: Ask::Broken }, None);
                     return refused(Refusal::NoArtefact);
                 }
+                artefact = inline.map(|bytes| (share.artefact.root, bytes));
                 Ask::Submit(share)
             }
             Request::Leave => Ask::Leave,
         };
         let mut reply = None;
         self.event(&mut state, Event::Asked { miner, ask }, Some(&mut reply));
-        if let (Some((artefact, offset, bytes)), Some(Reply::Ack { .. })) = (chunk, &reply) {
+        let is_taken = matches!(reply, Some(Reply::Ack { .. }));
+        // Nothing of what is refused is kept. Whoever evaluates it waits for the state meanwhile.
+        if let Some((root, bytes)) = artefact.filter(|_| is_taken) {
+            state.keep(root, bytes, self.store_bytes);
+        }
+        if let Some((artefact, offset, bytes)) = chunk.filter(|_| is_taken) {
             if !self.take_chunk(&mut state, miner, artefact, offset, &bytes) {
                 return refused(Refusal::BadChunk);
             }
@@ -439,20 +445,6 @@ impl Shared {
         }
         // The machine answers every request.
         reply.unwrap_or_else(|| refused(Refusal::Busy))
-    }
-
-    /// Whether the artefact of a result is there, taking it from the message if it is inside.
-    fn take_inline(&self, state: &mut State, miner: MinerId, artefact: &BlobRef, inline: Option<Vec<u8>>) -> bool {
-        let known = state.manager.miners().contains_key(&miner);
-        match inline {
-            Some(bytes) => {
-                known
-                    && bytes.len() as u64 == artefact.bytes
-                    && blob_root(&bytes) == artefact.root
-                    && state.keep(artefact.root, bytes, self.store_bytes)
-            }
-            None => state.store.get(&artefact.root).is_some_and(|b| b.len() as u64 == artefact.bytes),
-        }
     }
 
     fn take_chunk(&self, state: &mut State, miner: MinerId, artefact: BlobRef, offset: u64, bytes: &[u8]) -> bool {
@@ -631,6 +623,14 @@ impl Shared {
             },
             Err(reason) => Outcome::Failed(reason),
         }
+    }
+}
+
+/// Whether the artefact of a result is there, in its message or from before.
+fn has_artefact(state: &State, artefact: &BlobRef, inline: Option<&[u8]>) -> bool {
+    match inline {
+        Some(bytes) => bytes.len() as u64 == artefact.bytes && blob_root(bytes) == artefact.root,
+        None => state.store.get(&artefact.root).is_some_and(|b| b.len() as u64 == artefact.bytes),
     }
 }
 
