@@ -344,9 +344,9 @@ impl Manager {
         record.lease = record.lease.filter(|lease| *lease != id);
         record.online &= !lost;
         record.rating.note_lease(worked && !lost);
-        // A lease of a few small networks took its time with messages, not with training: it says nothing of speed.
-        if is_telling(running.shared_macs, &running.lease) {
-            let elapsed_ms = now_ms.saturating_sub(running.issued_ms);
+        let elapsed_ms = now_ms.saturating_sub(running.issued_ms);
+        let had_its_time = !lost && elapsed_ms >= running.lease.wall_ms;
+        if is_telling(running.shared_macs, had_its_time, &running.lease) {
             let next = crate::lease::next_rate(record.rate_macs_s, running.shared_macs, elapsed_ms);
             // Claims alone cannot make leases grow without end.
             record.rate_macs_s = next.min(record.calibrated_macs_s.saturating_mul(4)).max(1);
@@ -359,10 +359,12 @@ impl Manager {
             LeaseState::Ended { at_ms } | LeaseState::Lost { at_ms } => at_ms,
             LeaseState::Running => return,
         };
-        if let Some(record) =
-            self.miners.get_mut(&lease.miner).filter(|_| is_telling(lease.verified_macs, &lease.lease))
-        {
-            record.rating.note_speed(lease.verified_macs, ended_ms.saturating_sub(lease.issued_ms));
+        let elapsed_ms = ended_ms.saturating_sub(lease.issued_ms);
+        let is_lost = matches!(lease.state, LeaseState::Lost { .. });
+        let had_its_time = !is_lost && elapsed_ms >= lease.lease.wall_ms;
+        let is_telling = is_telling(lease.verified_macs, had_its_time, &lease.lease);
+        if let Some(record) = self.miners.get_mut(&lease.miner).filter(|_| is_telling) {
+            record.rating.note_speed(lease.verified_macs, elapsed_ms);
         }
     }
 
@@ -373,7 +375,9 @@ impl Manager {
     }
 }
 
-/// Whether so much work under a lease tells how fast its miner is.
-fn is_telling(macs: u64, lease: &Lease) -> bool {
-    macs > lease.budget_macs / 4
+/// Whether so much work under a lease tells how fast its miner is. A lease of a few small networks took its time with
+/// messages, not with training; one that had all its time tells in any case, or a calibration that was answered by a
+/// faster machine would be believed for ever.
+fn is_telling(macs: u64, had_its_time: bool, lease: &Lease) -> bool {
+    macs > lease.budget_macs / 4 || (macs > 0 && had_its_time)
 }
