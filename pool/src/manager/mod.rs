@@ -368,7 +368,15 @@ impl Manager {
         }
     }
 
+    /// Miners without a lease are at work on nothing: those that were silent for a phase are gone.
+    fn note_silent(&mut self) {
+        let (now_ms, silence_ms) = (self.now_ms, self.params.train_ms);
+        let is_silent = |m: &MinerRecord| m.lease.is_none() && now_ms.saturating_sub(m.heard_ms) >= silence_ms;
+        self.miners.values_mut().filter(|m| is_silent(m)).for_each(|m| m.online = false);
+    }
+
     fn assign_classes(&mut self) {
+        self.note_silent();
         let now_ms = self.now_ms;
         let active = self.miners.iter_mut().filter(|(_, m)| m.online && m.is_calibrated() && !m.is_suspended(now_ms));
         self.border_macs_s = classes::assign(active.map(|(id, m)| (*id, &mut m.rating)), self.params.classes);
