@@ -57,7 +57,10 @@ impl Manager {
         if !running.takes_shares(now_ms, self.params.grace_ms) {
             return Err((Refusal::Late, 0));
         }
-        if self.jobs.len() >= self.params.evaluation_queue {
+        // What waits of the miner itself counts twice, so that no one takes the last places from the others.
+        let is_own = |job: &&Job| matches!(&job.kind, JobKind::Share { miner: of, .. } if of == miner);
+        let own = self.jobs.values().filter(is_own).count();
+        if self.jobs.len() + own >= self.params.evaluation_queue {
             return Err((Refusal::Busy, 0));
         }
         if share.images == 0 || share.correct > search.plan.public_images {
