@@ -92,6 +92,15 @@ impl Pool {
         };
         let others = |network: &Architecture| lease.work.iter().skip(1).any(|work| work.architecture == *network);
         self.manager.memories.current_mut().unwrap().units.retain(|unit| !others(&unit.architecture));
+        // It takes all of the budget.
+        let macs = self.manager.search().unwrap().interval.training_macs(&lease.work[0].architecture).unwrap();
+        let running = self.manager.leases.get_mut(lease.id).unwrap();
+        let (unit, most) = (running.units[0], lease.budget_macs / macs);
+        running.done[0].left_images = running.done[0].left_images.max(most);
+        let unit = self.manager.unit_mut(unit).unwrap();
+        for done in [&mut unit.claimed, &mut unit.verified] {
+            done.left_images = done.left_images.max(most);
+        }
         lease
     }
 
@@ -361,9 +370,7 @@ fn a_backup_of_a_silent_leader_wins_and_both_are_paid_for_what_is_verified() {
     let twin = pool.lease(backup);
     assert_eq!((twin.purpose, twin.work[0].base), (Purpose::Backup, Some(step.artefact)));
     assert_eq!(pool.manager.unit_counts().backed_up, 1);
-    let work = twin.work[0].clone();
-    let mut done = pool.share(&twin, 45);
-    done.images = work.images;
+    let done = pool.share(&twin, 45);
     pool.now_ms += 1000;
     // The leader comes back just before its backup is done: it is told to stop, and keeps what it has verified.
     assert!(matches!(
