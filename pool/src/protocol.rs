@@ -18,7 +18,7 @@ pub const VERSION: u16 = 2;
 const WIRE: u16 = 1;
 /// Most bytes of an artefact inside a message; larger ones go ahead in chunks.
 pub const INLINE_BYTES: usize = 1 << 20;
-/// Most bytes of one chunk of an upload.
+/// Bytes of each chunk of an upload but the last, which is what remains.
 pub const CHUNK_BYTES: usize = 512 << 10;
 /// Most bytes of a request: an inline artefact and its share.
 pub const REQUEST_BYTES: usize = INLINE_BYTES + (16 << 10);

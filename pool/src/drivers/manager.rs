@@ -16,7 +16,7 @@ use podl_nas::{Verifier, artefact};
 
 use super::audit::{Auditor, Material, NICENESS};
 use super::queue::JobQueue;
-use super::upload::Uploads;
+use super::upload::{Kind, Uploads};
 use super::{ArtefactStore, Clock, IntervalData, Journal, lower_priority};
 use crate::calibration::{self, CalibrationJob};
 use crate::ledger::{ShareList, WonBlock};
@@ -25,7 +25,6 @@ use crate::manager::{
     Verdict,
 };
 use crate::protocol::{self, Refusal, Reply, Request};
-use crate::training::STATE_BYTES;
 use crate::types::{AuditId, DataSource, Elite, Interval, JobId, MinerId};
 
 /// What the node is asked to do.
@@ -122,6 +121,17 @@ struct Current {
     interval: Interval,
     public: Dataset,
     holdout: Dataset,
+    /// A published task's blob.
+    blob: Option<Arc<Vec<u8>>>,
+}
+
+impl Current {
+    fn data_root(&self) -> Option<Hash32> {
+        match &self.interval.data {
+            DataSource::Published { data, .. } => Some(data.root),
+            DataSource::Filler { .. } => None,
+        }
+    }
 }
 
 struct State {
@@ -130,8 +140,8 @@ struct State {
     journal: Option<Journal>,
     uploads: Uploads,
     current: Option<Arc<Current>>,
-    /// The published task's blob, for miners in this process.
-    task_blob: Option<(BlobRef, Arc<Vec<u8>>)>,
+    /// Earlier intervals, while their last results are evaluated and audited.
+    earlier: Vec<Arc<Current>>,
     answers: BTreeMap<CalibrationJob, Hash32>,
     /// States that audits begin from, in memory: they are large and needed once. As many as the manager wants.
     states: BTreeMap<Hash32, Arc<Vec<u8>>>,
@@ -186,7 +196,7 @@ impl ManagerDriver {
             journal,
             uploads: Uploads::default(),
             current: None,
-            task_blob: None,
+            earlier: Vec::new(),
             answers: BTreeMap::new(),
             states: BTreeMap::new(),
         };
@@ -265,8 +275,8 @@ impl ManagerDriver {
     /// An artefact of the pool's, or the current task's data: what this process can serve to miners.
     pub fn blob(&self, root: &Hash32) -> Option<Arc<Vec<u8>>> {
         let state = self.shared.lock();
-        let task = state.task_blob.as_ref().filter(|(blob, _)| blob.root == *root).map(|(_, bytes)| bytes.clone());
-        task.or_else(|| state.store.get(root))
+        let current = state.current.as_ref().filter(|current| current.data_root() == Some(*root));
+        current.and_then(|current| current.blob.clone()).or_else(|| state.store.get(root))
     }
 
     /// The share list of a block that the pool won.
@@ -355,10 +365,20 @@ impl State {
         }
     }
 
-    /// Drops states that no audit wants any more.
-    fn drop_states(&mut self) {
+    /// Drops states and data that no audit wants any more.
+    fn drop_unwanted(&mut self) {
         let wanted = self.manager.wanted_states();
         self.states.retain(|root, _| wanted.contains(root));
+        let present = self.current.as_ref().map(|current| &current.interval.data);
+        self.earlier.retain(|earlier| {
+            let Interval { parent, data, .. } = &earlier.interval;
+            self.manager.evaluates_in(parent) || (present != Some(data) && self.manager.replays_on(data))
+        });
+    }
+
+    /// The interval under work, then earlier ones.
+    fn intervals(&self) -> impl Iterator<Item = &Arc<Current>> {
+        self.current.iter().chain(&self.earlier)
     }
 
     /// Keeps an artefact and drops what is not needed when there is too much.
@@ -389,7 +409,7 @@ impl Shared {
             self.event(&mut state, Event::Asked { miner, ask: Ask::Broken }, None);
             return refused(Refusal::Malformed);
         };
-        let mut chunk = None;
+        let (mut chunk, mut artefact) = (None, None);
         let ask = match request {
             Request::Hello { version, account, agent: _ } => Ask::Hello { version, account },
             Request::Calibrated { seed, digest } => Ask::Calibrated { seed, digest },
@@ -400,17 +420,23 @@ impl Shared {
                 Ask::Chunk
             }
             Request::Submit { share, inline } => {
-                if !self.take_inline(&mut state, miner, &share.artefact, inline) {
+                if !has_artefact(&state, &share.artefact, inline.as_deref()) {
                     self.event(&mut state, Event::Asked { miner, ask: Ask::Broken }, None);
                     return refused(Refusal::NoArtefact);
                 }
+                artefact = inline.map(|bytes| (share.artefact.root, bytes));
                 Ask::Submit(share)
             }
             Request::Leave => Ask::Leave,
         };
         let mut reply = None;
         self.event(&mut state, Event::Asked { miner, ask }, Some(&mut reply));
-        if let (Some((artefact, offset, bytes)), Some(Reply::Ack { .. })) = (chunk, &reply) {
+        let is_taken = matches!(reply, Some(Reply::Ack { .. }));
+        // Nothing of what is refused is kept. Whoever evaluates it waits for the state meanwhile.
+        if let Some((root, bytes)) = artefact.filter(|_| is_taken) {
+            state.keep(root, bytes, self.store_bytes);
+        }
+        if let Some((artefact, offset, bytes)) = chunk.filter(|_| is_taken) {
             if !self.take_chunk(&mut state, miner, artefact, offset, &bytes) {
                 return refused(Refusal::BadChunk);
             }
@@ -421,29 +447,15 @@ impl Shared {
         reply.unwrap_or_else(|| refused(Refusal::Busy))
     }
 
-    /// Whether the artefact of a result is there, taking it from the message if it is inside.
-    fn take_inline(&self, state: &mut State, miner: MinerId, artefact: &BlobRef, inline: Option<Vec<u8>>) -> bool {
-        let known = state.manager.miners().contains_key(&miner);
-        match inline {
-            Some(bytes) => {
-                known
-                    && bytes.len() as u64 == artefact.bytes
-                    && blob_root(&bytes) == artefact.root
-                    && state.keep(artefact.root, bytes, self.store_bytes)
-            }
-            None => state.store.get(&artefact.root).is_some_and(|b| b.len() as u64 == artefact.bytes),
-        }
-    }
-
     fn take_chunk(&self, state: &mut State, miner: MinerId, artefact: BlobRef, offset: u64, bytes: &[u8]) -> bool {
         let is_wanted = state.manager.wants_state(&miner, &artefact);
-        let cap_bytes = if is_wanted { STATE_BYTES } else { u64::from(self.caps.artefact_bytes) };
-        match state.uploads.take(miner, artefact, offset, bytes, cap_bytes, (self.clock)()) {
+        let kind = if is_wanted { Kind::State } else { Kind::Artefact { cap_bytes: self.caps.artefact_bytes.into() } };
+        match state.uploads.take(miner, artefact, offset, bytes, kind, (self.clock)()) {
             Ok(None) => true,
             Ok(Some(whole)) if is_wanted => {
                 state.states.insert(artefact.root, Arc::new(whole));
                 self.event(state, Event::StateArrived { miner, root: artefact.root }, None);
-                state.drop_states();
+                state.drop_unwanted();
                 true
             }
             Ok(Some(whole)) => state.keep(artefact.root, whole, self.store_bytes),
@@ -492,9 +504,11 @@ impl Shared {
             match job {
                 Job::Begin { interval, blob, deadline_ms } => self.begin(*interval, blob, deadline_ms),
                 Job::Evaluate { job, artefact } => {
-                    let (current, bytes) = self.material(&artefact.root);
+                    let (current, bytes) = self.material(job, &artefact.root);
                     let outcome = self.evaluate(current.as_deref(), bytes.as_deref());
-                    self.event(&mut self.lock(), Event::Evaluated { job, outcome }, None);
+                    let mut state = self.lock();
+                    self.event(&mut state, Event::Evaluated { job, outcome }, None);
+                    state.drop_unwanted();
                 }
                 Job::Calibration { miner, job, digest } => {
                     let known = self.lock().answers.get(&job).copied();
@@ -538,30 +552,32 @@ impl Shared {
             }
             let mut state = self.lock();
             self.event(&mut state, Event::Audited { audit, verdict }, None);
-            state.drop_states();
+            state.drop_unwanted();
         }
     }
 
     fn audit_material(&self, order: &AuditOrder) -> Material {
         let state = self.lock();
-        let interval = state.current.as_ref().map(|current| current.interval.clone());
-        let blob = match interval.as_ref().map(|i| &i.data) {
-            Some(DataSource::Published { data, .. }) => {
-                state.task_blob.as_ref().filter(|(blob, _)| blob == data).map(|(_, bytes)| bytes.clone())
-            }
-            _ => None,
-        };
+        let current = state.intervals().find(|c| (c.interval.task, &c.interval.data) == (order.task, &order.data));
         let start = match order.from {
             StartFrom::Seed => None,
             StartFrom::Artefact(root) => state.store.get(&root),
             StartFrom::State(blob) => state.states.get(&blob.root).cloned(),
         };
-        Material { interval, blob, start }
+        Material {
+            interval: current.map(|current| current.interval.clone()),
+            blob: current.and_then(|current| current.blob.clone()),
+            start,
+        }
     }
 
-    fn material(&self, root: &ModelRoot) -> (Option<Arc<Current>>, Option<Arc<Vec<u8>>>) {
+    /// The data that an evaluation was asked for on, and the artefact. On those of the next interval every honest count
+    /// would be false.
+    fn material(&self, job: JobId, root: &ModelRoot) -> (Option<Arc<Current>>, Option<Arc<Vec<u8>>>) {
         let state = self.lock();
-        (state.current.clone(), state.store.get(root))
+        let parent = state.manager.evaluation_parent(job);
+        let current = state.intervals().find(|current| Some(current.interval.parent) == parent);
+        (current.cloned(), state.store.get(root))
     }
 
     fn begin(&self, interval: Interval, blob: Option<Arc<Vec<u8>>>, deadline_ms: u64) {
@@ -576,12 +592,12 @@ impl Shared {
         let mut state = self.lock();
         let public = data.public(plan);
         let holdout = data.holdout(plan, state.manager.secret_seed(), &interval);
-        if let (DataSource::Published { data, .. }, Some(bytes)) = (&interval.data, blob) {
-            state.task_blob = Some((*data, bytes));
-        }
-        state.current = Some(Arc::new(Current { interval: interval.clone(), public, holdout }));
+        let current = Arc::new(Current { interval: interval.clone(), public, holdout, blob });
+        let before = state.current.replace(current);
+        state.earlier.extend(before);
         let interval = Box::new(interval);
         self.event(&mut state, Event::IntervalStarted { interval, plan, deadline_ms }, None);
+        state.drop_unwanted();
         let pinned = state.manager.pinned();
         state.store.retain(&pinned);
         state.snapshot();
@@ -607,6 +623,14 @@ impl Shared {
             },
             Err(reason) => Outcome::Failed(reason),
         }
+    }
+}
+
+/// Whether the artefact of a result is there, in its message or from before.
+fn has_artefact(state: &State, artefact: &BlobRef, inline: Option<&[u8]>) -> bool {
+    match inline {
+        Some(bytes) => bytes.len() as u64 == artefact.bytes && blob_root(bytes) == artefact.root,
+        None => state.store.get(&artefact.root).is_some_and(|b| b.len() as u64 == artefact.bytes),
     }
 }
 

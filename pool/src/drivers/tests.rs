@@ -1,6 +1,8 @@
 //! The real thing in one process: manager, miners, training, evaluation, commitment, pay.
 
 mod audits;
+mod cheats;
+mod client;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};

@@ -65,6 +65,7 @@ impl Manager {
         }
         let job = self.first_job();
         if !self.miners.contains_key(&miner) {
+            self.note_silent();
             let (ledger, pay) = (&self.ledger, self.params.pay);
             let is_owed = |id: &MinerId| ledger.is_owed(id, pay);
             if self.miners.len() >= self.params.max_miners && !evict_one(&mut self.miners, is_owed) {

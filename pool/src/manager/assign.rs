@@ -1,7 +1,7 @@
 //! Handing out leases: who goes on with what, who explores, who exploits what, how much, and when it is too late.
 
 use super::units::SLACK_IMAGES;
-use super::{Manager, Search};
+use super::{Manager, MinerRecord, Search};
 use crate::lease::{Done, LeaseState, Running};
 use crate::protocol::{Refusal, Reply, STEPS};
 use crate::types::{Assignment, Class, DataSource, Elite, Lease, LeaseId, MinerId, Purpose};
@@ -185,7 +185,7 @@ impl Manager {
     /// The confirmed network that promises most if this miner trains it further. While there is time to bring a fresh
     /// network as far as the best, what counts is the next lease, and it must promise something; after that every gain
     /// until the end of the phase is welcome, since a fresh network would come too late. Networks that others train
-    /// further are left to them.
+    /// further are left to them, if those finish what they begin: else who only holds leases would keep the best one.
     fn promising(&self, miner: &MinerId, rate_macs_s: u64) -> Option<Elite> {
         let (memory, search) = (self.memories.current()?, self.search.as_ref()?);
         let best = memory.elites.first()?;
@@ -200,8 +200,10 @@ impl Manager {
         let rank_images = u64::from(search.plan.rank_images());
         let chance = rank_images / u64::from(search.interval.workload.classes.max(1));
         let half = u64::from(train_images(search)).saturating_mul(HALF_LEARNED_PERCENT) / 100;
+        let is_reliable = |owner| self.miners.get(owner).is_some_and(MinerRecord::is_reliable);
         let busy = |e: &Elite| {
-            memory.units.iter().any(|u| u.architecture == e.architecture && !u.holders.is_empty() && u.owner != *miner)
+            let of_it = memory.units.iter().filter(|u| u.architecture == e.architecture && !u.holders.is_empty());
+            of_it.filter(|u| u.owner != *miner).any(|u| is_reliable(&u.owner))
         };
         // A network of which a lease does not train the least that is worth it is not for this miner.
         let fits = |e: &Elite| images_in(e, self.params.lease_ms).is_some_and(|images| images >= SLACK_IMAGES);

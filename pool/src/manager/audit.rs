@@ -142,10 +142,12 @@ impl Audits {
         self.pending.insert(AuditId(self.next), audit);
     }
 
-    /// Data of the interval before are gone. What is being replayed has them still, and a state that is owed is owed.
-    pub fn begin_other_data(&mut self) {
+    /// An interval on other data begins. What waits of the one that `ended` is still replayed, or false work would be
+    /// safe just before the end; what has waited for a whole interval is given up.
+    pub fn begin_other_data(&mut self, ended: Option<&DataSource>) {
         self.recent.clear();
-        self.pending.retain(|_, audit| audit.stage != Stage::Ready);
+        let is_held = |audit: &Audit| Some(&audit.order.data) == ended;
+        self.pending.retain(|_, audit| is_held(audit) || matches!(audit.stage, Stage::Running { .. }));
     }
 
     /// Time has passed.
@@ -209,6 +211,11 @@ impl Manager {
     /// Whether a blob is the state that a miner owes for an audit; it may then be longer than artefacts are.
     pub fn wants_state(&self, miner: &MinerId, blob: &BlobRef) -> bool {
         self.audits.wanted_of(miner).as_ref() == Some(blob)
+    }
+
+    /// Whether an audit under way needs these data.
+    pub fn replays_on(&self, data: &DataSource) -> bool {
+        self.audits.pending.values().any(|audit| audit.order.data == *data)
     }
 
     /// Hashes of the states that audits under way begin from.

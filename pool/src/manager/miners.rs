@@ -73,6 +73,8 @@ pub struct MinerRecord {
 
 /// Rule breaks that suspend a miner.
 pub const PENALTY_LIMIT: u32 = 20;
+/// Availability from which a miner is trusted to finish what it begins, in thousandths.
+const RELIABLE_PERMILLE: u16 = 800;
 
 impl MinerRecord {
     /// A miner that has just said hello.
@@ -114,6 +116,11 @@ impl MinerRecord {
     /// Whether it may be given work.
     pub fn is_calibrated(&self) -> bool {
         !matches!(self.calibration, Calibration::Issued { .. })
+    }
+
+    /// Whether it finishes what it begins.
+    pub fn is_reliable(&self) -> bool {
+        self.rating.availability_permille >= RELIABLE_PERMILLE
     }
 
     /// Whether it is shut out.

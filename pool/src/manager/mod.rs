@@ -228,6 +228,16 @@ impl Manager {
         self.jobs.len()
     }
 
+    /// The interval on whose data an evaluation was asked for.
+    pub fn evaluation_parent(&self, job: JobId) -> Option<BlockHash> {
+        self.jobs.get(&job).map(|job| job.parent)
+    }
+
+    /// Whether results of an interval are still evaluated.
+    pub fn evaluates_in(&self, parent: &BlockHash) -> bool {
+        self.jobs.values().any(|job| job.parent == *parent)
+    }
+
     /// Seed of the draw of secret images; the driver needs it, nobody else may.
     pub fn secret_seed(&self) -> &[u8; 32] {
         &self.seed
@@ -270,7 +280,7 @@ impl Manager {
         let is_same =
             |b: &Interval| (b.task, &b.data, &b.workload) == (interval.task, &interval.data, &interval.workload);
         if !before.is_some_and(is_same) {
-            self.audits.begin_other_data();
+            self.audits.begin_other_data(before.map(|b| &b.data));
         }
         let memory = self.memories.recall(Search::memory_key(&interval));
         // Counts of a filler interval mean nothing on the next one's data.
@@ -334,9 +344,9 @@ impl Manager {
         record.lease = record.lease.filter(|lease| *lease != id);
         record.online &= !lost;
         record.rating.note_lease(worked && !lost);
-        // A lease of a few small networks took its time with messages, not with training: it says nothing of speed.
-        if is_telling(running.shared_macs, &running.lease) {
-            let elapsed_ms = now_ms.saturating_sub(running.issued_ms);
+        let elapsed_ms = now_ms.saturating_sub(running.issued_ms);
+        let had_its_time = !lost && elapsed_ms >= running.lease.wall_ms;
+        if is_telling(running.shared_macs, had_its_time, &running.lease) {
             let next = crate::lease::next_rate(record.rate_macs_s, running.shared_macs, elapsed_ms);
             // Claims alone cannot make leases grow without end.
             record.rate_macs_s = next.min(record.calibrated_macs_s.saturating_mul(4)).max(1);
@@ -349,21 +359,33 @@ impl Manager {
             LeaseState::Ended { at_ms } | LeaseState::Lost { at_ms } => at_ms,
             LeaseState::Running => return,
         };
-        if let Some(record) =
-            self.miners.get_mut(&lease.miner).filter(|_| is_telling(lease.verified_macs, &lease.lease))
-        {
-            record.rating.note_speed(lease.verified_macs, ended_ms.saturating_sub(lease.issued_ms));
+        let elapsed_ms = ended_ms.saturating_sub(lease.issued_ms);
+        let is_lost = matches!(lease.state, LeaseState::Lost { .. });
+        let had_its_time = !is_lost && elapsed_ms >= lease.lease.wall_ms;
+        let is_telling = is_telling(lease.verified_macs, had_its_time, &lease.lease);
+        if let Some(record) = self.miners.get_mut(&lease.miner).filter(|_| is_telling) {
+            record.rating.note_speed(lease.verified_macs, elapsed_ms);
         }
     }
 
+    /// Miners without a lease are at work on nothing: those that were silent for a phase are gone.
+    fn note_silent(&mut self) {
+        let (now_ms, silence_ms) = (self.now_ms, self.params.train_ms);
+        let is_silent = |m: &MinerRecord| m.lease.is_none() && now_ms.saturating_sub(m.heard_ms) >= silence_ms;
+        self.miners.values_mut().filter(|m| is_silent(m)).for_each(|m| m.online = false);
+    }
+
     fn assign_classes(&mut self) {
+        self.note_silent();
         let now_ms = self.now_ms;
         let active = self.miners.iter_mut().filter(|(_, m)| m.online && m.is_calibrated() && !m.is_suspended(now_ms));
         self.border_macs_s = classes::assign(active.map(|(id, m)| (*id, &mut m.rating)), self.params.classes);
     }
 }
 
-/// Whether so much work under a lease tells how fast its miner is.
-fn is_telling(macs: u64, lease: &Lease) -> bool {
-    macs > lease.budget_macs / 4
+/// Whether so much work under a lease tells how fast its miner is. A lease of a few small networks took its time with
+/// messages, not with training; one that had all its time tells in any case, or a calibration that was answered by a
+/// faster machine would be believed for ever.
+fn is_telling(macs: u64, had_its_time: bool, lease: &Lease) -> bool {
+    macs > lease.budget_macs / 4 || (macs > 0 && had_its_time)
 }

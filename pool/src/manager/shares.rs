@@ -57,7 +57,10 @@ impl Manager {
         if !running.takes_shares(now_ms, self.params.grace_ms) {
             return Err((Refusal::Late, 0));
         }
-        if self.jobs.len() >= self.params.evaluation_queue {
+        // What waits of the miner itself counts twice, so that no one takes the last places from the others.
+        let is_own = |job: &&Job| matches!(&job.kind, JobKind::Share { miner: of, .. } if of == miner);
+        let own = self.jobs.values().filter(is_own).count();
+        if self.jobs.len() + own >= self.params.evaluation_queue {
             return Err((Refusal::Busy, 0));
         }
         if share.images == 0 || share.correct > search.plan.public_images {
@@ -70,7 +73,8 @@ impl Manager {
         if lease.left_permille < from || from < to || to < lease.left_after_permille {
             return Err((Refusal::OutsideLease, 5));
         }
-        if !is_paid_for(lease, share, image_macs) {
+        let left_images = running.done.get(index).map_or(0, |done| done.left_images);
+        if !is_paid_for(lease, share, image_macs, left_images) {
             return Err((Refusal::OverBudget, 2));
         }
         let macs = image_macs.checked_mul(share.images).ok_or((Refusal::OverBudget, 5))?;
@@ -261,11 +265,12 @@ impl Manager {
 }
 
 /// Whether no more images were ordered, which the learning rate follows, than the lease pays for, and no more trained
-/// than ordered. One batch is trained in any case.
-fn is_paid_for(lease: &Lease, share: &Share, image_macs: u64) -> bool {
+/// than ordered and than are left of the network, or candidates would not compare. One batch is trained in any case.
+fn is_paid_for(lease: &Lease, share: &Share, image_macs: u64, left_images: u64) -> bool {
     let most = lease.budget_macs.saturating_add(lease.budget_macs / 4) / image_macs.max(1);
     let batch = lease.rule_of(&share.architecture).map_or(0, |rule| rule.batch.into());
-    share.ordered <= most.max(LEAST_IMAGES) && share.images <= share.ordered.max(batch)
+    let is_left = left_images > 0 && share.images <= left_images.max(batch);
+    share.ordered <= most.max(LEAST_IMAGES) && share.images <= share.ordered.max(batch) && is_left
 }
 
 /// Which network of its lease a result is of. It goes on from where the last one ended, or begins where the lease says.

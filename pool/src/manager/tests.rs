@@ -92,6 +92,15 @@ impl Pool {
         };
         let others = |network: &Architecture| lease.work.iter().skip(1).any(|work| work.architecture == *network);
         self.manager.memories.current_mut().unwrap().units.retain(|unit| !others(&unit.architecture));
+        // It takes all of the budget.
+        let macs = self.manager.search().unwrap().interval.training_macs(&lease.work[0].architecture).unwrap();
+        let running = self.manager.leases.get_mut(lease.id).unwrap();
+        let (unit, most) = (running.units[0], lease.budget_macs / macs);
+        running.done[0].left_images = running.done[0].left_images.max(most);
+        let unit = self.manager.unit_mut(unit).unwrap();
+        for done in [&mut unit.claimed, &mut unit.verified] {
+            done.left_images = done.left_images.max(most);
+        }
         lease
     }
 
@@ -367,9 +376,7 @@ fn a_backup_of_a_silent_leader_wins_and_both_are_paid_for_what_is_verified() {
     let twin = pool.lease(backup);
     assert_eq!((twin.purpose, twin.work[0].base), (Purpose::Backup, Some(step.artefact)));
     assert_eq!(pool.manager.unit_counts().backed_up, 1);
-    let work = twin.work[0].clone();
-    let mut done = pool.share(&twin, 45);
-    done.images = work.images;
+    let done = pool.share(&twin, 45);
     pool.now_ms += 1000;
     // The leader comes back just before its backup is done: it is told to stop, and keeps what it has verified.
     assert!(matches!(
@@ -693,22 +700,27 @@ fn a_full_queue_does_not_hide_what_comes_later() {
 }
 
 #[test]
-fn replays_wait_for_the_next_round_of_the_same_data_only() {
-    for same in [true, false] {
+fn replays_wait_for_the_next_interval_and_no_longer_on_other_data() {
+    for (same, intervals, replays) in [(true, 2, 2), (false, 1, 2), (false, 2, 1)] {
         let mut pool = Pool::new(1);
         pool.work(1, 40, 150);
         let waiting = pool.work(1, 41, 151);
-        let mut workload = pool.manager.search().unwrap().interval.workload.clone();
-        if !same {
-            workload.classes = 9;
+        let mut interval = pool.manager.search().unwrap().interval.clone();
+        for number in 2..2 + intervals {
+            pool.now_ms += 60_000;
+            interval.parent = Hash32([number; 32]);
+            if !same {
+                interval.data = DataSource::Filler { seed: [number; 32] };
+            }
+            let deadline_ms = pool.now_ms + 48_000;
+            let interval = Box::new(interval.clone());
+            pool.tell(Event::IntervalStarted { interval, plan: PLAN, deadline_ms });
         }
-        pool.now_ms += 60_000;
-        pool.begin(2, &workload, None);
         pool.judge(Verdict::Same);
         pool.now_ms += 600_000;
         pool.tell(Event::Tick);
         let asked = pool.audit().unwrap().1.artefact == waiting.artefact.root;
-        assert_eq!((pool.audits(), asked), if same { (2, true) } else { (1, false) });
+        assert_eq!((pool.audits(), asked), (replays, replays == 2), "{same} {intervals}");
     }
 }
 

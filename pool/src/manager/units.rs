@@ -14,9 +14,6 @@ use crate::types::{Assignment, Class, LeaseId, MinerId, Purpose};
 pub(super) const MOST_UNITS: usize = 4096;
 /// Images that whole batches may leave of an order.
 pub(super) const SLACK_IMAGES: u64 = 128;
-/// Availability from which a miner is trusted with another's work, in thousandths.
-const RELIABLE_PERMILLE: u16 = 800;
-
 /// A network that is to be trained further.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
@@ -109,7 +106,7 @@ impl Manager {
 
     /// Backups are fast and reliable miners.
     fn is_fit(&self, record: &MinerRecord) -> bool {
-        record.rating.class == Class::Strong && record.rating.availability_permille >= RELIABLE_PERMILLE
+        record.rating.class == Class::Strong && record.is_reliable()
     }
 
     /// Whether a lease may not be finished: its miner has been silent for two heartbeats, for one if it leads while the
