@@ -62,10 +62,15 @@ impl TaskMemory {
         }
     }
 
-    /// Takes in a confirmed model. True when it is the best. Of one network the best model is kept; the best of each
+    /// Takes in a confirmed model. True when it is a new best. Of one network the best model is kept; the best of each
     /// miner as long as there is room, since that miner can go on from its own weights.
-    pub fn insert(&mut self, elite: Elite) -> bool {
-        let root = elite.artefact.root;
+    pub fn insert(&mut self, mut elite: Elite) -> bool {
+        let (root, count) = (elite.artefact.root, elite.count);
+        let was_best = self.elites.first().is_some_and(|e| (e.artefact.root, e.count) == (root, count));
+        if let Some(known) = self.elites.iter().find(|e| e.artefact.root == root) {
+            // Training that changed nothing is no new hope.
+            elite.stalls = elite.stalls.max(known.stalls);
+        }
         self.elites.retain(|e| e.artefact.root != root);
         if self.elites.iter().any(|e| e.architecture == elite.architecture && e.rank() < elite.rank()) {
             return false;
@@ -80,7 +85,7 @@ impl TaskMemory {
             let drop = spare.iter().rposition(|&spare| spare).unwrap_or(MOST_ELITES);
             self.elites.remove(drop);
         }
-        self.elites.first().is_some_and(|e| e.artefact.root == root)
+        !was_best && self.elites.first().is_some_and(|e| e.artefact.root == root)
     }
 
     /// Forgets what was trained: on new data, training an architecture again is new work.

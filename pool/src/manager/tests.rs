@@ -243,6 +243,20 @@ fn every_bad_share_has_its_refusal() {
 }
 
 #[test]
+fn a_model_that_training_does_not_change_is_no_new_best_and_no_new_hope() {
+    let mut pool = Pool::new(1);
+    pool.work(1, 40, 150);
+    let memory = pool.manager.memories.current_mut().unwrap();
+    let mut best = memory.elites[0].clone();
+    memory.elites[0].stalls = 3;
+    best.images += 1000;
+    assert!(!memory.insert(best.clone()));
+    assert_eq!((memory.elites[0].stalls, memory.elites[0].images), (3, best.images));
+    best.count += 1;
+    assert!(memory.insert(best), "a better count of it");
+}
+
+#[test]
 fn work_faster_than_the_measured_speed_allows_is_implausible() {
     let mut pool = Pool::new(1);
     let lease = pool.lease(1);
