@@ -85,7 +85,7 @@ fn three_names_of_one_machine_earn_what_the_machine_does() {
         // Nobody reports progress here, so that every lease looks late.
         params.backups_permille = 0;
     });
-    pool.begin(1, 14_000);
+    pool.begin(1, 24_000);
     let mut workers = vec![Worker::new(Client::join(&pool, 1, SPEED))];
     workers.extend((2..=4).map(|name| Worker::new(Client::join(&pool, name, SPEED / 3))));
     workers.iter_mut().for_each(|worker| worker.ready_ms = pool.now_ms());
@@ -93,7 +93,7 @@ fn three_names_of_one_machine_earn_what_the_machine_does() {
     pool.until("all are proved", || (1..=4).all(|name| pool.window_macs(name) > 0));
     let one = pool.window_macs(1);
     let split: u64 = (2..=4).map(|name| pool.window_macs(name)).sum();
-    assert!(one.abs_diff(split) * 10 <= one, "one name {one}, three names {split}");
+    assert!(one.abs_diff(split) * 50 <= one, "one name {one}, three names {split}");
     let pay = pool.pay(1, 1_000_000_000);
     let paid = |names: std::ops::RangeInclusive<u8>| {
         let own = pay.iter().filter(|(account, _)| names.contains(&account.0[0]));
