@@ -14,6 +14,9 @@ use crate::manager::{Event, Manager};
 const RECORD_BYTES: usize = 1 << 20;
 /// Most bytes of a snapshot.
 const SNAPSHOT_BYTES: u64 = 1 << 30;
+/// Bytes of events after which a snapshot is due, whatever the interval: refused requests are events as well, and a flood
+/// of them must not fill the disk.
+const EVENTS_BYTES: u64 = 32 << 20;
 
 /// Why a journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,8 @@ pub struct Journal {
     events: File,
     /// Number of the last event.
     number: u64,
+    /// Bytes of the events since the snapshot.
+    bytes: u64,
 }
 
 impl Journal {
@@ -94,7 +99,7 @@ impl Journal {
         // A torn last record must not hide those that are written after it.
         events.set_len(kept as u64).map_err(io(&events_path))?;
         let (number, manager) = restored.map_or((0, None), |(number, manager)| (number, Some(manager)));
-        Ok((Self { folder: folder.to_owned(), events, number }, manager))
+        Ok((Self { folder: folder.to_owned(), events, number, bytes: kept as u64 }, manager))
     }
 
     /// Appends an event before it is handled.
@@ -108,8 +113,14 @@ impl Journal {
         record.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
         record.extend_from_slice(&blake3::hash(&body).as_bytes()[..8]);
         record.extend_from_slice(&body);
+        self.bytes += record.len() as u64;
         let path = self.folder.join("events");
         self.events.write_all(&record).map_err(|error| JournalError::Io { path, error })
+    }
+
+    /// Whether there are so many events that a snapshot is due.
+    pub fn is_long(&self) -> bool {
+        self.bytes >= EVENTS_BYTES
     }
 
     /// Writes a snapshot and begins the events anew. The snapshot replaces the old one in one step.
@@ -126,7 +137,9 @@ impl Journal {
             self.events.set_len(0)?;
             self.events.sync_all()
         };
-        write().map_err(|error| JournalError::Io { path: path.clone(), error })
+        write().map_err(|error| JournalError::Io { path: path.clone(), error })?;
+        self.bytes = 0;
+        Ok(())
     }
 }
 
@@ -171,6 +184,11 @@ mod tests {
             journal.append(u64::from(i) * 100, &event).unwrap();
             live.handle(u64::from(i) * 100, event);
         }
+        assert!(!journal.is_long());
+        journal.bytes += EVENTS_BYTES;
+        assert!(journal.is_long());
+        journal.snapshot(&live).unwrap();
+        assert!(!journal.is_long(), "begun anew");
         let before = live.clone();
         let won = WonBlock { block: Hash32([9; 32]), height: 1, reward: Amount(5), model: None };
         let event = Event::BlockWon(won);

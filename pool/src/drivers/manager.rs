@@ -470,6 +470,9 @@ impl Shared {
             state.journal = None;
         }
         let effects = state.manager.handle(now_ms, event);
+        if state.journal.as_ref().is_some_and(Journal::is_long) {
+            state.snapshot();
+        }
         self.perform(state, effects, reply);
     }
 
