@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use podl_chain_spec::{AccountId, Amount, Caps, Hash32};
+use podl_chain_spec::{AccountId, Caps, Hash32};
 use podl_consensus::hash::blob_root;
 use podl_consensus::types::{BatchPayment, BlobRef, BlockHash, ModelRoot};
 use podl_consensus::workload::{WorkVerifier, Workload};
@@ -90,8 +90,6 @@ pub struct MinerOverview {
     pub online: bool,
     /// Whether it works on a lease.
     pub working: bool,
-    /// Its part of won blocks that are not final yet.
-    pub pending: Amount,
     /// Its standing.
     pub standing: protocol::Standing,
 }
@@ -611,14 +609,11 @@ impl Shared {
 }
 
 fn miner_overview(manager: &Manager, id: MinerId, record: &MinerRecord) -> MinerOverview {
-    let rows = manager.ledger().pending().iter().flat_map(|list| &list.rows);
-    let pending = rows.filter(|row| row.miner == id).fold(0u64, |sum, row| sum.saturating_add(row.amount.0));
     MinerOverview {
         id,
         account: record.account,
         online: record.online,
         working: record.lease.is_some(),
-        pending: Amount(pending),
         standing: manager.standing(&id),
     }
 }

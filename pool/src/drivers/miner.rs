@@ -421,7 +421,6 @@ mod tests {
 
     use super::*;
     use crate::drivers::TransportError;
-    use crate::types::Class;
 
     /// Takes chunks in order, but every third request comes too fast.
     #[derive(Default)]
@@ -442,15 +441,7 @@ mod tests {
             let mut taken = self.taken.lock().unwrap();
             assert_eq!(taken.len() as u64, offset);
             taken.extend(bytes);
-            let standing = Standing {
-                class: Class::Weak,
-                speed_macs_s: 0,
-                strong_from_macs_s: 0,
-                window_macs: 0,
-                pool_window_macs: 0,
-                accepted: 0,
-                rejected: 0,
-            };
+            let standing = Standing::default();
             Ok(protocol::encode(&Reply::Ack { go_on: true, best: None, standing, audit: None }))
         }
 

@@ -25,6 +25,7 @@ mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use podl_chain_spec::Amount;
 use podl_consensus::types::{BlobRef, BlockHash, ModelRoot};
 use serde::{Deserialize, Serialize};
 
@@ -140,11 +141,7 @@ impl Manager {
             Event::Audited { audit, verdict } => self.audited(audit, &verdict),
             Event::CommitFailed { parent, root } => self.commit_failed(&parent, &root),
             Event::BlockWon(won) => self.ledger.close(&won, self.params.pay_terms()),
-            Event::BlockFinal { block } => {
-                let account = self.params.account;
-                let batch = self.ledger.settle(&block).and_then(|list| list.batch(&account));
-                effects.extend(batch.map(Effect::Pay));
-            }
+            Event::BlockFinal { block } => self.settle(&block, &mut effects),
             Event::BlockLost { block } => {
                 self.ledger.reopen(&block);
             }
@@ -354,6 +351,17 @@ impl Manager {
         {
             record.rating.note_speed(lease.verified_macs, ended_ms.saturating_sub(lease.issued_ms));
         }
+    }
+
+    /// A won block is final: its batch is due, and its miners have what they had pending.
+    fn settle(&mut self, block: &BlockHash, effects: &mut Vec<Effect>) {
+        let Some(list) = self.ledger.settle(block) else { return };
+        for row in &list.rows {
+            if let Some(record) = self.miners.get_mut(&row.miner) {
+                record.paid = Amount(record.paid.0.saturating_add(row.amount.0));
+            }
+        }
+        effects.extend(list.batch(&self.params.account).map(Effect::Pay));
     }
 
     fn assign_classes(&mut self) {

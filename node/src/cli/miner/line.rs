@@ -98,6 +98,7 @@ mod tests {
             pool_window_macs: 100,
             accepted: 7,
             rejected: 1,
+            ..Standing::default()
         };
         let status = MinerStatus {
             stage: Stage::Joined,

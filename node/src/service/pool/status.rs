@@ -119,7 +119,7 @@ fn miner_view(miner: &MinerOverview, overview: &PoolOverview) -> PoolMinerView {
         verified_macs_per_second: standing.speed_macs_s,
         window_macs: standing.window_macs,
         share_ppm: share.checked_div(overview.window_macs).and_then(|ppm| u32::try_from(ppm).ok()).unwrap_or(0),
-        pending: miner.pending,
+        pending: standing.pending,
         leases: u32::from(miner.working),
         accepted: standing.accepted.into(),
         refused: standing.rejected.into(),
