@@ -82,8 +82,10 @@ pub enum Request {
     Leave,
 }
 
-/// Why a request was refused. Every refusal says what to do.
+/// Why a request was refused. Every refusal says what it is and, after a colon, what to do. Its code, where people read it,
+/// is its name in snake_case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum Refusal {
     /// Not canonical, too long, or a list beyond its limit.
     #[error("malformed request: update the miner, its messages are not of this protocol")]
@@ -122,7 +124,9 @@ pub enum Refusal {
     #[error("more work claimed than the lease allows: stop at the lease's budget")]
     OverBudget,
     /// More work claimed than this miner's measured speed makes possible.
-    #[error("more work claimed than the measured speed allows")]
+    #[error(
+        "more work claimed than the measured speed allows: join as another miner (--data-dir), which is measured anew"
+    )]
     Implausible,
     /// A network outside what the lease names.
     #[error("the network is outside the lease: train only what the lease names")]
@@ -142,6 +146,19 @@ pub enum Refusal {
     /// Claims proved false or messages broke the rules too often.
     #[error("suspended after false claims or broken messages: wait as told")]
     Suspended,
+}
+
+impl Refusal {
+    /// What is wrong, and what to do about it.
+    pub fn reason_and_remedy(self) -> (String, String) {
+        let text = self.to_string();
+        text.split_once(": ").map_or_else(|| (text.clone(), String::new()), |(a, b)| (a.into(), b.into()))
+    }
+
+    /// Whether it only says when to ask again, so that an honest miner hears it in the course of things.
+    pub fn is_routine(self) -> bool {
+        matches!(self, Self::RateLimited | Self::NoInterval | Self::TooLate | Self::Busy)
+    }
 }
 
 /// What a miner is told with every acknowledgement: integers of fixed number, so that it needs no limit of its own.
@@ -369,9 +386,12 @@ mod tests {
 
     #[test]
     fn every_refusal_names_a_remedy() {
-        for refusal in [Refusal::Full, Refusal::TooLate, Refusal::NotNovel, Refusal::Suspended] {
-            let text = refusal.to_string();
-            assert!(text.contains(':'), "{text}");
+        // A unit variant is encoded as its number.
+        let all: Vec<Refusal> = (0u8..).map_while(|number| codec::decode(&[number], 1).ok()).collect();
+        assert_eq!((all.len(), all.last()), (19, Some(&Refusal::Suspended)));
+        for refusal in all {
+            let (reason, remedy) = refusal.reason_and_remedy();
+            assert!(!reason.is_empty() && remedy.len() > 8, "{refusal}");
         }
         assert_eq!(protocol_name(&Hash32([0xab; 32])), "/podl/abababababababab/pool/1");
     }
