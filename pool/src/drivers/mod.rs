@@ -31,7 +31,7 @@ use crate::types::{EvaluationPlan, Interval};
 pub use data::{DataError, IntervalData};
 pub use journal::{Journal, JournalError};
 pub use local::LocalTransport;
-pub use manager::{ManagerConfig, ManagerDriver, MinerOverview, PoolAction, PoolOverview};
+pub use manager::{Coverage, ManagerConfig, ManagerDriver, MinerOverview, PoolAction, PoolOverview};
 pub use miner::{MinerConfig, MinerHandle, MinerStopped, start_miner};
 pub use status::{LeaseStatus, MinerStatus, OfflineStatus, RefusalStatus};
 pub use store::{ArtefactStore, DirStore, MemoryStore};

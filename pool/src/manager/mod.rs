@@ -42,6 +42,7 @@ use audit::Audits;
 use crate::classes;
 use crate::lease::{Done, LeaseBook, LeaseState, Running};
 use crate::ledger::Ledger;
+use crate::partition::Subspace;
 use crate::rng::SeededRng;
 use crate::types::{Elite, EvaluationPlan, Interval, JobId, Lease, LeaseId, MinerId, Share};
 
@@ -218,6 +219,16 @@ impl Manager {
     /// The search of the current task.
     pub fn proposals(&self) -> Option<&Proposals> {
         self.memories.current()?.proposals.as_deref()
+    }
+
+    /// The space of the current task, the parts of it that are searched (none before the first lease), and how many of its
+    /// networks were begun, as far as they are remembered.
+    pub fn explored(&self) -> Option<(Subspace, Vec<Subspace>, usize)> {
+        let space = self.search.as_ref()?.interval.workload.space.clone();
+        let parts = self.proposals().map(|proposals| &proposals.parts);
+        let active = parts.into_iter().flat_map(|parts| parts.active().iter().filter_map(|&at| parts.boxes().get(at)));
+        let searched = active.map(|part| part.subspace.clone()).collect();
+        Some((Subspace::whole(space), searched, self.memories.current()?.trained.len()))
     }
 
     /// Evaluations under way.

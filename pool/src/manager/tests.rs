@@ -7,6 +7,7 @@ use podl_consensus::workload::{Architecture, Workload};
 use super::*;
 use crate::calibration::CalibrationJob;
 use crate::ledger::{PayScheme, WonBlock};
+use crate::partition::{Scheme, union_cardinality};
 use crate::protocol::{Refusal, Reply, VERSION};
 use crate::training::States;
 use crate::types::{AuditId, AuditTally, BackupTally, Class, DataSource, Lease, Purpose};
@@ -174,6 +175,27 @@ fn strong_miners_explore_and_weak_ones_exploit_what_is_confirmed() {
     pool.work(strong, 41, 155);
     pool.now_ms += 20_000;
     assert_eq!(pool.lease(strong).purpose, Purpose::Exploit, "exploration has its time");
+}
+
+#[test]
+fn what_was_explored_is_counted_by_task() {
+    let mut pool = Pool::new(4);
+    let (space, searched, begun) = pool.manager.explored().unwrap();
+    assert_eq!((searched.len(), begun), (0, 0), "nobody has a lease");
+    let lease = pool.lease(1);
+    let (_, searched, begun) = pool.manager.explored().unwrap();
+    assert_eq!((&searched[..], begun), (&[space][..], lease.work.len()), "the whole space is one part");
+    pool.manager.params.scheme = Scheme::Disjoint;
+    let mut workload = pool.manager.search().unwrap().interval.workload.clone();
+    workload.space.conv_layers = 1;
+    let interval = Interval { task: Hash32([7; 32]), workload, ..pool.manager.search().unwrap().interval.clone() };
+    let interval = Box::new(Interval { parent: Hash32([2; 32]), height: 2, ..interval });
+    let deadline_ms = pool.now_ms + 48_000;
+    pool.tell(Event::IntervalStarted { interval, plan: PLAN, deadline_ms });
+    assert_eq!(pool.manager.explored().map(|(_, parts, begun)| (parts.len(), begun)), Some((0, 0)), "another task");
+    pool.lease(1);
+    let (space, searched, _) = pool.manager.explored().unwrap();
+    assert!(searched.len() > 1 && union_cardinality(&searched) == space.cardinality(), "boxes that cover it");
 }
 
 #[test]
