@@ -25,8 +25,9 @@ use crate::service::pool_limits;
 const CHAINS: [&str; 2] = ["testnet", "dev"];
 /// Most bytes of data sets and artefacts that a miner keeps.
 const BLOB_QUOTA_BYTES: u64 = 4 << 30;
-/// A pool that cannot be reached is tried again after this.
-const RETRY: Duration = Duration::from_secs(5);
+/// A pool that cannot be reached is tried again after this; after twice as long each time, up to the longest.
+const RETRY: Duration = Duration::from_secs(2);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// Why a miner cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +131,7 @@ impl PoolLink {
         let data_dir = DataDir::open(folder)?;
         let blobs = Arc::new(BlobStore::open(&data_dir.join("blobs"), BLOB_QUOTA_BYTES)?);
         let key = data_dir.node_key()?;
+        let mut wait = RETRY;
         loop {
             let error = match Self::connect(&url, chain, &key, &blobs).await {
                 Ok((spec, network, events)) => {
@@ -141,8 +143,9 @@ impl PoolLink {
             if !patient || !matches!(error, MinerError::Dial { source: DialError::Unreachable(_), .. }) {
                 return Err(error);
             }
-            tracing::warn!(%error, retry_s = RETRY.as_secs(), "trying again");
-            tokio::time::sleep(RETRY).await;
+            tracing::warn!(%error, retry_s = wait.as_secs(), "trying again");
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_RETRY);
         }
     }
 

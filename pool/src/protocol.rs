@@ -3,16 +3,17 @@
 //! Canonical postcard ([`podl_consensus::codec`]); anything else is refused. Lengths are limited before decoding and
 //! every list after it. The sender's identity is that of the connection, never a field.
 
-use podl_chain_spec::{AccountId, Hash32};
+use podl_chain_spec::{AccountId, Amount, Hash32};
 use podl_consensus::codec::{self, CodecError};
 use podl_consensus::types::BlobRef;
 use serde::{Deserialize, Serialize};
 
 use crate::calibration::CalibrationJob;
-use crate::types::{Base, Class, EvaluationPlan, Interval, Lease, LeaseId, Share};
+use crate::ledger::Luck;
+use crate::types::{AuditTally, BackupTally, Base, Class, EvaluationPlan, Interval, Lease, LeaseId, Share};
 
 /// Version of these messages. A miner of another version is told to update.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Version in the protocol's name. Requests to join and refusals have one form under it, so that a miner of another
 /// [`VERSION`] can be told.
 const WIRE: u16 = 1;
@@ -81,8 +82,10 @@ pub enum Request {
     Leave,
 }
 
-/// Why a request was refused. Every refusal says what to do.
+/// Why a request was refused. Every refusal says what it is and, after a colon, what to do. Its code, where people read it,
+/// is its name in snake_case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum Refusal {
     /// Not canonical, too long, or a list beyond its limit.
     #[error("malformed request: update the miner, its messages are not of this protocol")]
@@ -121,7 +124,9 @@ pub enum Refusal {
     #[error("more work claimed than the lease allows: stop at the lease's budget")]
     OverBudget,
     /// More work claimed than this miner's measured speed makes possible.
-    #[error("more work claimed than the measured speed allows")]
+    #[error(
+        "more work claimed than the measured speed allows: join as another miner (--data-dir), which is measured anew"
+    )]
     Implausible,
     /// A network outside what the lease names.
     #[error("the network is outside the lease: train only what the lease names")]
@@ -143,8 +148,21 @@ pub enum Refusal {
     Suspended,
 }
 
-/// What a miner is told with every acknowledgement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+impl Refusal {
+    /// What is wrong, and what to do about it.
+    pub fn reason_and_remedy(self) -> (String, String) {
+        let text = self.to_string();
+        text.split_once(": ").map_or_else(|| (text.clone(), String::new()), |(a, b)| (a.into(), b.into()))
+    }
+
+    /// Whether it only says when to ask again, so that an honest miner hears it in the course of things.
+    pub fn is_routine(self) -> bool {
+        matches!(self, Self::RateLimited | Self::NoInterval | Self::TooLate | Self::Busy)
+    }
+}
+
+/// What a miner is told with every acknowledgement: integers of fixed number, so that it needs no limit of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// Its class.
     pub class: Class,
@@ -156,10 +174,27 @@ pub struct Standing {
     pub window_macs: u64,
     /// Those of all miners.
     pub pool_window_macs: u64,
-    /// Its results accepted and refused so far.
+    /// Intervals in the pay window: in how many chances to win each piece of work takes part.
+    pub window_intervals: u16,
+    /// Its verified multiply-accumulates that enter the window when a first replay passes, and are lost if it fails.
+    pub kept_back_macs: u64,
+    /// Its part of won blocks that are not final yet.
+    pub pending: Amount,
+    /// Its part of final blocks since the pool knows it: paid, or about to be.
+    pub paid: Amount,
+    /// What a block won now would pay it, if the reward were that of the pool's last won block and the finder were
+    /// another miner; none before the pool has won one.
+    pub next_payment: Option<Amount>,
+    /// How often the pool has won lately.
+    pub luck: Luck,
+    /// Its results accepted so far.
     pub accepted: u32,
     /// Its results refused or found false.
     pub rejected: u32,
+    /// Replays of its training.
+    pub audits: AuditTally,
+    /// Networks that it and others took over from each other.
+    pub backups: BackupTally,
 }
 
 /// What a manager answers.
@@ -323,10 +358,40 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_standing_round_trips_in_an_acknowledgement() {
+        let (amount, most) = (Amount(u64::MAX), u32::MAX);
+        let standing = Standing {
+            class: Class::Weak,
+            speed_macs_s: u64::MAX,
+            strong_from_macs_s: u64::MAX,
+            window_macs: u64::MAX,
+            pool_window_macs: u64::MAX,
+            window_intervals: u16::MAX,
+            kept_back_macs: u64::MAX,
+            pending: amount,
+            paid: amount,
+            next_payment: Some(amount),
+            luck: Luck { won: most, intervals: most },
+            accepted: most,
+            rejected: most,
+            audits: AuditTally { passed: most, failed: most },
+            backups: BackupTally { own_taken_over: most, own_backed_up: most, taken_over: most, backed_up: most },
+        };
+        let reply = Reply::Ack { go_on: true, best: None, standing, audit: None };
+        let bytes = encode(&reply);
+        assert!(bytes.len() < 200, "an acknowledgement answers every heartbeat: {} bytes", bytes.len());
+        assert_eq!(decode_reply(&bytes).unwrap(), reply);
+        assert!(decode_reply(&bytes[..bytes.len() - 1]).is_err(), "cut short");
+    }
+
+    #[test]
     fn every_refusal_names_a_remedy() {
-        for refusal in [Refusal::Full, Refusal::TooLate, Refusal::NotNovel, Refusal::Suspended] {
-            let text = refusal.to_string();
-            assert!(text.contains(':'), "{text}");
+        // A unit variant is encoded as its number.
+        let all: Vec<Refusal> = (0u8..).map_while(|number| codec::decode(&[number], 1).ok()).collect();
+        assert_eq!((all.len(), all.last()), (19, Some(&Refusal::Suspended)));
+        for refusal in all {
+            let (reason, remedy) = refusal.reason_and_remedy();
+            assert!(!reason.is_empty() && remedy.len() > 8, "{refusal}");
         }
         assert_eq!(protocol_name(&Hash32([0xab; 32])), "/podl/abababababababab/pool/1");
     }

@@ -298,12 +298,35 @@ impl Elite {
 }
 
 /// Strong miners can finish a lease of a subspace inside the phase, weak ones cannot (paper, 3.2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Class {
     /// Explores.
     Strong,
-    /// Exploits.
+    /// Exploits; so does a miner of which nothing is known.
+    #[default]
     Weak,
+}
+
+/// Replays of one miner's training since the pool knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditTally {
+    /// That found what it handed in.
+    pub passed: u32,
+    /// That found something else, and states that it did not show in time.
+    pub failed: u32,
+}
+
+/// Backups that one miner had part in since the pool knows it, in networks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupTally {
+    /// Its own that others took over when it was gone.
+    pub own_taken_over: u32,
+    /// Its own that others trained beside it, for fear that it would not finish.
+    pub own_backed_up: u32,
+    /// Those of miners that were gone that it took over.
+    pub taken_over: u32,
+    /// Those of others that it trained beside them.
+    pub backed_up: u32,
 }
 
 /// Whom a share is paid to.

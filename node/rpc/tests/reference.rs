@@ -138,7 +138,14 @@ fn public() -> Vec<Method> {
              `reveal`, `validate`, `voted` or `fallback`; `remaining_ms` is null for phases without an end of their own.",
             vec![],
         ),
-        method("pool_status", "The pool that this node manages. Shares are in millionths of the pay window.", vec![]),
+        method(
+            "pool_status",
+            "The pool that this node manages. A miner's `share_ppm` is in millionths of the pay window; `paid`, audits and \
+             networks that changed hands are counted since the pool knows it. `luck`: of the last intervals that are over and \
+             in which the pool had verified work, at most 64, how many it won. `coverage`: networks of the current task's \
+             space, as decimal strings where they can be large; null before the first interval.",
+            vec![],
+        ),
         method(
             "pool_payouts",
             format!(

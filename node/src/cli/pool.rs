@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use podl_chain_spec::AccountId;
 use podl_rpc::NodeApiClient;
 use podl_rpc::client::NodeClient;
-use podl_rpc::types::{PayView, PayoutView, PoolStatus};
+use podl_rpc::types::{PayView, PayoutView, PoolCoverageView, PoolMinerView, PoolStatus};
 
 use super::output::{Out, grouped};
 use super::pool_study::{self, StudyArgs};
@@ -85,25 +85,56 @@ fn status_text(status: &PoolStatus) -> String {
         status.partition,
         pay_text(status.pay),
     );
-    let work = status.work;
+    let (work, luck) = (status.work, status.luck);
     text += &format!(
-        "\nnetworks    {} begun, {} done, {} taken over, {} backed up, {} dropped\naudits      {} passed, {} failed",
-        work.begun, work.done, work.taken_over, work.backed_up, work.dropped, work.audits_passed, work.audits_failed
+        "\nluck        won {} of the last {} intervals with work\nnetworks    {} begun, {} done, {} taken over, {} backed up, {} dropped\naudits      {} passed, {} failed",
+        luck.won_intervals,
+        luck.worked_intervals,
+        work.begun,
+        work.done,
+        work.taken_over,
+        work.backed_up,
+        work.dropped,
+        work.audits_passed,
+        work.audits_failed
     );
-    for miner in &status.miners {
-        text += &format!(
-            "\n  {:<7} {:<6} {:>3}.{:02} %  {} MAC/s  {} results  {} PODL pending  {}",
-            miner.state,
-            miner.class,
-            miner.share_ppm / 10_000,
-            miner.share_ppm / 100 % 100,
-            grouped(miner.verified_macs_per_second),
-            miner.accepted,
-            miner.pending,
-            miner.account,
-        );
+    text += &status.coverage.as_ref().map(coverage_text).unwrap_or_default();
+    text + &status.miners.iter().map(miner_text).collect::<String>()
+}
+
+fn coverage_text(coverage: &PoolCoverageView) -> String {
+    let PoolCoverageView { space_networks, searched_networks, begun_networks, begun_share } = coverage;
+    let searched = match searched_networks {
+        Some(searched) if searched != space_networks => format!(", {searched} in the parts that are searched"),
+        _ => String::new(),
+    };
+    format!("\ncoverage    {begun_networks} begun of {space_networks} networks ({begun_share:.2e}){searched}")
+}
+
+fn miner_text(miner: &PoolMinerView) -> String {
+    let mut text = format!(
+        "\n  {:<7} {:<6} {:>3}.{:02} %  {} MAC/s  {} results  {} audits  {} PODL paid  {} pending",
+        miner.state,
+        miner.class,
+        miner.share_ppm / 10_000,
+        miner.share_ppm / 100 % 100,
+        grouped(miner.verified_macs_per_second),
+        miner.accepted,
+        miner.audits_passed,
+        miner.paid,
+        miner.pending,
+    );
+    let rare = [
+        (miner.audits_failed.into(), "audits failed"),
+        (miner.refused, "refused"),
+        (miner.kept_back_macs.div_ceil(1_000_000), "MMAC kept back"),
+        (miner.own_networks_taken_over.into(), "taken over from it"),
+        (miner.own_networks_backed_up.into(), "backed up"),
+    ];
+    for (count, what) in rare.into_iter().filter(|(count, _)| *count > 0) {
+        text += &format!("  {} {what}", grouped(count));
     }
-    text
+    text + &format!("  {}", miner.account)
 }
 
 fn pay_text(pay: PayView) -> String {
@@ -122,4 +153,62 @@ fn payout_text(payout: &PayoutView) -> String {
         text += &format!("\n  {amount} PODL for {} verified MACs to {account}", grouped(*macs));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use podl_chain_spec::Amount;
+
+    use super::*;
+
+    fn miner() -> PoolMinerView {
+        PoolMinerView {
+            peer_id: "12D3".into(),
+            account: AccountId([4; 32]),
+            class: "strong".into(),
+            state: "idle".into(),
+            verified_macs_per_second: 21_000_000_000,
+            window_macs: 1,
+            share_ppm: 412_345,
+            kept_back_macs: 0,
+            pending: Amount(3_100_000),
+            paid: Amount(41_000_000),
+            next_payment: None,
+            leases: 0,
+            accepted: 42,
+            refused: 0,
+            audits_passed: 12,
+            audits_failed: 0,
+            own_networks_taken_over: 0,
+            own_networks_backed_up: 0,
+            networks_taken_over: 0,
+            networks_backed_up: 0,
+        }
+    }
+
+    #[test]
+    fn a_miner_is_one_row_with_what_is_unusual_at_its_end() {
+        let (calm, account) = (miner_text(&miner()), AccountId([4; 32]));
+        let start =
+            "\n  idle    strong  41.23 %  21,000,000,000 MAC/s  42 results  12 audits  41 PODL paid  3.1 pending";
+        assert_eq!(calm, format!("{start}  {account}"));
+        let busy =
+            PoolMinerView { audits_failed: 1, kept_back_macs: 7_000_000_001, own_networks_taken_over: 2, ..miner() };
+        let end = format!("  1 audits failed  7,001 MMAC kept back  2 taken over from it  {account}");
+        assert_eq!(miner_text(&busy), format!("{start}{end}"));
+    }
+
+    #[test]
+    fn coverage_names_the_parts_where_they_are_not_all() {
+        let all = PoolCoverageView {
+            space_networks: "8032500".into(),
+            searched_networks: Some("8032500".into()),
+            begun_networks: 61,
+            begun_share: 61.0 / 8_032_500.0,
+        };
+        let text = coverage_text(&all);
+        assert_eq!(text, "\ncoverage    61 begun of 8032500 networks (7.59e-6)");
+        let some = PoolCoverageView { searched_networks: Some("1000".into()), ..all };
+        assert_eq!(coverage_text(&some), format!("{text}, 1000 in the parts that are searched"));
+    }
 }

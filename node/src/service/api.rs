@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use super::clock::Clock;
 use super::core::{Core, ReadError, SendError, least_fee};
 use super::input::{CoreHandle, Stopped};
+use super::metrics::Gauge;
 use super::publisher::KEYS_FOLDER;
 use super::supply::SupplyAudits;
 use crate::publish::{Publication, PublishError, Recipe, prepare};
@@ -34,8 +35,8 @@ use crate::wallet::Wallet;
 pub trait PoolApi: Send + Sync + 'static {
     /// How it fares.
     async fn status(&self) -> PoolStatus;
-    /// Names, descriptions and values of its metrics.
-    fn gauges(&self) -> Vec<(&'static str, &'static str, u64)>;
+    /// Its metrics.
+    fn gauges(&self) -> Vec<Gauge>;
     /// Its payouts, newest first.
     async fn payouts(&self, limit: usize) -> Vec<PayoutView>;
     /// The share list of a block that it won.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use podl_consensus::state::Checkpoint;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
@@ -22,6 +23,18 @@ impl fmt::Debug for CoreCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CoreCollector")
     }
+}
+
+/// A metric: its name, what it says, and its value.
+pub type Gauge = (&'static str, &'static str, Value);
+
+/// The value of a metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value {
+    /// A number of things.
+    Count(u64),
+    /// A part of a whole, from 0 to 1.
+    Ratio(f64),
 }
 
 /// What is told of a node.
@@ -71,6 +84,7 @@ impl Collector for CoreCollector {
             ("podl_burned_units", "All money ever burned, in the smallest unit", reading.burned),
             ("podl_seats", "Seats that vote", reading.seats as u64),
         ];
+        let gauges = gauges.map(|(name, help, count)| (name, help, Value::Count(count)));
         encode(&mut encoder, gauges)
     }
 }
@@ -90,14 +104,13 @@ impl Collector for PoolCollector {
     }
 }
 
-fn encode(
-    encoder: &mut DescriptorEncoder<'_>,
-    gauges: impl IntoIterator<Item = (&'static str, &'static str, u64)>,
-) -> Result<(), fmt::Error> {
+fn encode(encoder: &mut DescriptorEncoder<'_>, gauges: impl IntoIterator<Item = Gauge>) -> Result<(), fmt::Error> {
     for (name, help, value) in gauges {
-        let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-        let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
-        gauge.encode(metric)?;
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        match value {
+            Value::Count(count) => ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX)).encode(metric)?,
+            Value::Ratio(ratio) => ConstGauge::new(ratio).encode(metric)?,
+        }
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use podl_chain_spec::{AccountId, Amount, Caps, Hash32};
+use podl_chain_spec::{AccountId, Caps, Hash32};
 use podl_consensus::hash::blob_root;
 use podl_consensus::types::{BatchPayment, BlobRef, BlockHash, ModelRoot};
 use podl_consensus::workload::{WorkVerifier, Workload};
@@ -19,13 +19,17 @@ use super::queue::JobQueue;
 use super::upload::{Kind, Uploads};
 use super::{ArtefactStore, Clock, IntervalData, Journal, lower_priority};
 use crate::calibration::{self, CalibrationJob};
-use crate::ledger::{ShareList, WonBlock};
+use crate::ledger::{Luck, ShareList, WonBlock};
 use crate::manager::{
     Ask, AuditCounts, AuditOrder, Effect, Event, Manager, MinerRecord, Outcome, PoolParams, StartFrom, UnitCounts,
     Verdict,
 };
+use crate::partition::{Count, Subspace, union_cardinality};
 use crate::protocol::{self, Refusal, Reply, Request};
 use crate::types::{AuditId, DataSource, Elite, Interval, JobId, MinerId};
+
+/// Most parts of a space whose union is counted; disjoint boxes are never more.
+const MOST_PARTS: usize = 81;
 
 /// What the node is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +93,6 @@ pub struct MinerOverview {
     pub online: bool,
     /// Whether it works on a lease.
     pub working: bool,
-    /// Its part of won blocks that are not final yet.
-    pub pending: Amount,
     /// Its standing.
     pub standing: protocol::Standing,
 }
@@ -114,6 +116,32 @@ pub struct PoolOverview {
     pub window_macs: u128,
     /// Replays of training since the pool began.
     pub audits: AuditCounts,
+    /// How often it has won lately.
+    pub luck: Luck,
+    /// How much of the current task's space it has looked at; none before the first interval.
+    pub coverage: Option<Coverage>,
+}
+
+/// How much of a task's space a pool has looked at, in networks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    /// All that the space's lists allow, whatever the task's bounds admit of them.
+    pub space: Count,
+    /// Those in the parts that are searched now; none when there are too many parts to count their union.
+    pub searched: Option<Count>,
+    /// Those whose training was begun. In filler intervals, whose data change, of this interval alone.
+    pub begun: u64,
+}
+
+impl Coverage {
+    /// Exact counts; the union takes milliseconds, so they are not made under the manager's lock.
+    fn new((space, searched, begun): (Subspace, Vec<Subspace>, usize)) -> Self {
+        Self {
+            space: space.cardinality(),
+            searched: (searched.len() <= MOST_PARTS).then(|| union_cardinality(&searched)),
+            begun: begun as u64,
+        }
+    }
 }
 
 /// Data of the interval under work.
@@ -303,8 +331,9 @@ impl ManagerDriver {
     pub fn overview(&self) -> PoolOverview {
         let state = self.shared.lock();
         let manager = &state.manager;
+        let explored = manager.explored();
         let images = manager.search().map_or(0, |s| s.plan.rank_images());
-        PoolOverview {
+        let overview = PoolOverview {
             miners: manager.miners().iter().map(|(id, m)| miner_overview(manager, *id, m)).collect(),
             running_leases: manager.leases().running(),
             pending_evaluations: manager.pending_evaluations(),
@@ -313,7 +342,11 @@ impl ManagerDriver {
             units: manager.unit_counts(),
             window_macs: manager.ledger().window_total(manager.params().pay),
             audits: manager.audit_counts(),
-        }
+            luck: manager.ledger().luck(),
+            coverage: None,
+        };
+        drop(state);
+        PoolOverview { coverage: explored.map(Coverage::new), ..overview }
     }
 
     /// Artefacts that the pool needs.
@@ -638,14 +671,11 @@ fn has_artefact(state: &State, artefact: &BlobRef, inline: Option<&[u8]>) -> boo
 }
 
 fn miner_overview(manager: &Manager, id: MinerId, record: &MinerRecord) -> MinerOverview {
-    let rows = manager.ledger().pending().iter().flat_map(|list| &list.rows);
-    let pending = rows.filter(|row| row.miner == id).fold(0u64, |sum, row| sum.saturating_add(row.amount.0));
     MinerOverview {
         id,
         account: record.account,
         online: record.online,
         working: record.lease.is_some(),
-        pending: Amount(pending),
         standing: manager.standing(&id),
     }
 }

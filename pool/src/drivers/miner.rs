@@ -11,11 +11,13 @@ use podl_chain_spec::AccountId;
 use podl_consensus::hash::blob_root;
 use podl_consensus::types::BlobRef;
 
-use super::{PoolTransport, Product, Workbench, lower_priority};
+use super::pace::Pace;
+use super::status::MinerStatus;
+use super::{PoolTransport, Product, TransportError, Workbench, lower_priority};
 use crate::calibration::CalibrationJob;
-use crate::miner::{Miner, MinerEffect, MinerEvent, Stage, TrainOrder};
-use crate::protocol::{self, CHUNK_BYTES, INLINE_BYTES, Refusal, Reply, Request, Standing};
-use crate::types::{Base, DataSource, EvaluationPlan, Interval};
+use crate::miner::{Miner, MinerEffect, MinerEvent, TrainOrder};
+use crate::protocol::{self, CHUNK_BYTES, INLINE_BYTES, Refusal, Reply, Request};
+use crate::types::{DataSource, EvaluationPlan, Interval};
 
 /// Artefacts that wait to be handed in.
 const MOST_ARTEFACTS: usize = 32;
@@ -34,21 +36,6 @@ pub struct MinerConfig {
     pub agent: String,
     /// Niceness of the work thread; the trainer's own threads lower theirs.
     pub niceness: i32,
-}
-
-/// What a miner's line shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MinerStatus {
-    /// Where it is with its pool.
-    pub stage: Stage,
-    /// Share of its lease that is done, in thousandths.
-    pub progress_permille: Option<u64>,
-    /// Its standing.
-    pub standing: Option<Standing>,
-    /// The pool's best network.
-    pub best: Option<Base>,
-    /// The last refusal; its text says what to do.
-    pub refusal: Option<Refusal>,
 }
 
 /// A miner that did not stop in time.
@@ -141,27 +128,29 @@ pub fn start_miner(
         worker.run(&work_inbox);
     })?;
     let machine = Miner::new(config.account, &config.agent);
-    let status = Arc::new(Mutex::new(status_of(&machine)));
-    let control = Control { machine, requests, work, cancel: Arc::default(), status: status.clone() };
+    let pace = Pace::default();
+    let status = Arc::new(Mutex::new(MinerStatus::new(&machine, &pace, 0)));
+    let control = Control {
+        machine,
+        pace,
+        start: Instant::now(),
+        requests,
+        work,
+        cancel: Arc::default(),
+        status: status.clone(),
+    };
     let control = named("pool-miner").spawn(move || control.run(&inbox))?;
     // The queue is fresh and its receiver waits.
     let _ = events.send(MinerEvent::Start);
     Ok(MinerHandle { events, status, control })
 }
 
-fn status_of(machine: &Miner) -> MinerStatus {
-    MinerStatus {
-        stage: machine.stage(),
-        progress_permille: machine.progress_permille(),
-        standing: machine.standing().cloned(),
-        best: machine.best().cloned(),
-        refusal: machine.last_refusal(),
-    }
-}
-
 /// The machine's thread.
 struct Control {
     machine: Miner,
+    pace: Pace,
+    /// Beginning of the machine's clock.
+    start: Instant,
     requests: Sender<Request>,
     work: Sender<Work>,
     /// Cancels the order under way; every order has its own, so that a late cancel hits no other.
@@ -171,22 +160,33 @@ struct Control {
 
 impl Control {
     fn run(mut self, inbox: &Receiver<MinerEvent>) {
-        let start = Instant::now();
-        let now_ms = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         loop {
-            let wait_ms = self.machine.next_wake_ms().map_or(1000, |at| at.saturating_sub(now_ms()).min(1000));
+            let wait_ms = self.machine.next_wake_ms().map_or(1000, |at| at.saturating_sub(self.now_ms()).min(1000));
             let event = match inbox.recv_timeout(Duration::from_millis(wait_ms)) {
                 Ok(event) => event,
                 Err(RecvTimeoutError::Timeout) => MinerEvent::Tick,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            for effect in self.machine.handle(now_ms(), event) {
+            for effect in self.machine.handle(self.now_ms(), event) {
                 if !self.perform(effect) {
                     return;
                 }
             }
-            *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status_of(&self.machine);
+            self.show();
         }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Renews what the miner's handle shows.
+    fn show(&mut self) {
+        let now_ms = self.now_ms();
+        let measured_macs_s = self.machine.standing().map_or(0, |standing| standing.speed_macs_s);
+        self.pace.observe(now_ms, self.machine.progress().as_ref(), measured_macs_s);
+        let status = MinerStatus::new(&self.machine, &self.pace, now_ms);
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 
     /// False when the miner has stopped, or one of its threads has.
@@ -212,7 +212,7 @@ impl Control {
             }
             MinerEffect::Stopped => {
                 self.cancel.store(true, Ordering::Relaxed);
-                *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status_of(&self.machine);
+                self.show();
                 false
             }
         }
@@ -231,8 +231,11 @@ impl Network {
     fn run(self, inbox: &Receiver<Request>) {
         while let Ok(request) = inbox.recv() {
             let event = match self.exchange(request) {
-                Some(reply) => MinerEvent::Replied(Box::new(reply)),
-                None => MinerEvent::Unreachable,
+                Ok(reply) => MinerEvent::Replied(Box::new(reply)),
+                Err(error) => {
+                    tracing::debug!(%error, "no reply from the pool");
+                    MinerEvent::Unreachable { reason: error.to_string() }
+                }
             };
             if self.events.send(event).is_err() {
                 return;
@@ -240,16 +243,17 @@ impl Network {
         }
     }
 
-    fn exchange(&self, mut request: Request) -> Option<Reply> {
+    fn exchange(&self, mut request: Request) -> Result<Reply, TransportError> {
         if let Request::Submit { share, inline } = &mut request {
             let root = share.artefact.root;
-            let bytes = self.artefacts.lock().unwrap_or_else(PoisonError::into_inner).get(&root).cloned()?;
+            let bytes = self.artefacts.lock().unwrap_or_else(PoisonError::into_inner).get(&root).cloned();
+            let bytes = bytes.ok_or_else(|| TransportError("a result's artefact is gone".into()))?;
             if bytes.len() <= INLINE_BYTES {
                 *inline = Some(bytes);
             } else {
                 let last = self.upload(share.artefact, &bytes)?;
                 if !matches!(last, Reply::Ack { .. }) {
-                    return Some(last);
+                    return Ok(last);
                 }
             }
             let reply = self.request(&request)?;
@@ -257,7 +261,7 @@ impl Network {
             if is_taken {
                 self.artefacts.lock().unwrap_or_else(PoisonError::into_inner).remove(&root);
             }
-            return Some(reply);
+            return Ok(reply);
         }
         if let Request::Chunk { artefact, .. } = &request
             && let Some(state) = self.state(&artefact.root)
@@ -274,38 +278,36 @@ impl Network {
     }
 
     /// Sends a blob in chunks; returns the last reply. A refusal ends it and is what the machine hears.
-    fn upload(&self, blob: BlobRef, bytes: &[u8]) -> Option<Reply> {
+    fn upload(&self, blob: BlobRef, bytes: &[u8]) -> Result<Reply, TransportError> {
         let (mut offset, mut last) = (0, None);
         for chunk in bytes.chunks(CHUNK_BYTES) {
             let reply = self.send_patiently(&Request::Chunk { artefact: blob, offset, bytes: chunk.to_vec() })?;
             if !matches!(reply, Reply::Ack { .. }) {
-                return Some(reply);
+                return Ok(reply);
             }
             offset += chunk.len() as u64;
             last = Some(reply);
         }
-        last
+        last.ok_or_else(|| TransportError("nothing to upload".into()))
     }
 
     /// A request that waits as told when it comes too fast. A large blob has more chunks than the pool takes at once;
     /// from the beginning again it would never end.
-    fn send_patiently(&self, request: &Request) -> Option<Reply> {
+    fn send_patiently(&self, request: &Request) -> Result<Reply, TransportError> {
         for _ in 0..MOST_WAITS {
             match self.request(request)? {
                 Reply::Refused { refusal: Refusal::RateLimited, retry_ms } => {
                     std::thread::sleep(Duration::from_millis(retry_ms.min(LONGEST_WAIT_MS)));
                 }
-                reply => return Some(reply),
+                reply => return Ok(reply),
             }
         }
         self.request(request)
     }
 
-    fn request(&self, request: &Request) -> Option<Reply> {
-        let bytes = self.transport.request(protocol::encode(request));
-        let reply =
-            bytes.map_err(|e| e.to_string()).and_then(|b| protocol::decode_reply(&b).map_err(|e| e.to_string()));
-        reply.map_err(|error| tracing::debug!(%error, "no reply from the pool")).ok()
+    fn request(&self, request: &Request) -> Result<Reply, TransportError> {
+        let bytes = self.transport.request(protocol::encode(request))?;
+        protocol::decode_reply(&bytes).map_err(|e| TransportError(format!("its reply is malformed, {e}")))
     }
 }
 
@@ -420,8 +422,7 @@ mod tests {
     use podl_chain_spec::Hash32;
 
     use super::*;
-    use crate::drivers::TransportError;
-    use crate::types::Class;
+    use crate::protocol::Standing;
 
     /// Takes chunks in order, but every third request comes too fast.
     #[derive(Default)]
@@ -442,15 +443,7 @@ mod tests {
             let mut taken = self.taken.lock().unwrap();
             assert_eq!(taken.len() as u64, offset);
             taken.extend(bytes);
-            let standing = Standing {
-                class: Class::Weak,
-                speed_macs_s: 0,
-                strong_from_macs_s: 0,
-                window_macs: 0,
-                pool_window_macs: 0,
-                accepted: 0,
-                rejected: 0,
-            };
+            let standing = Standing::default();
             Ok(protocol::encode(&Reply::Ack { go_on: true, best: None, standing, audit: None }))
         }
 
@@ -467,7 +460,7 @@ mod tests {
             Network { transport: transport.clone(), artefacts: Arc::default(), states: Arc::default(), events };
         let state: Vec<u8> = (0..CHUNK_BYTES * 7 + 5).map(|i| (i % 251) as u8).collect();
         let blob = BlobRef { root: Hash32([1; 32]), bytes: state.len() as u64 };
-        assert!(matches!(network.upload(blob, &state), Some(Reply::Ack { .. })));
+        assert!(matches!(network.upload(blob, &state), Ok(Reply::Ack { .. })));
         assert_eq!(*transport.taken.lock().unwrap(), state);
     }
 }

@@ -7,9 +7,11 @@ mod journal;
 mod local;
 mod manager;
 mod miner;
+mod pace;
 mod queue;
 #[cfg(feature = "miner")]
 mod replay;
+mod status;
 mod store;
 #[cfg(all(test, feature = "miner"))]
 mod tests;
@@ -29,8 +31,9 @@ use crate::types::{EvaluationPlan, Interval};
 pub use data::{DataError, IntervalData};
 pub use journal::{Journal, JournalError};
 pub use local::LocalTransport;
-pub use manager::{ManagerConfig, ManagerDriver, MinerOverview, PoolAction, PoolOverview};
-pub use miner::{MinerConfig, MinerHandle, MinerStatus, MinerStopped, start_miner};
+pub use manager::{Coverage, ManagerConfig, ManagerDriver, MinerOverview, PoolAction, PoolOverview};
+pub use miner::{MinerConfig, MinerHandle, MinerStopped, start_miner};
+pub use status::{LeaseStatus, MinerStatus, OfflineStatus, RefusalStatus};
 pub use store::{ArtefactStore, DirStore, MemoryStore};
 pub use throttle::Throttled;
 #[cfg(feature = "miner")]

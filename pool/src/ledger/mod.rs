@@ -13,7 +13,7 @@ mod scheme;
 mod tests;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use podl_chain_spec::{AccountId, Amount};
 use podl_consensus::types::{BlockHash, Height, ModelRoot};
@@ -30,6 +30,8 @@ use work::{Found, Intervals, Work};
 
 /// Blocks whose share lists are kept for proofs.
 const KEPT_LISTS: usize = 64;
+/// Intervals that a pool's luck is told of. Lists of all that were won among them are kept.
+pub const LUCK_INTERVALS: usize = KEPT_LISTS;
 /// Won blocks that wait to become final.
 const MOST_PENDING: usize = 64;
 
@@ -44,6 +46,17 @@ pub struct WonBlock {
     pub reward: Amount,
     /// The model that won it, where that is known.
     pub model: Option<ModelRoot>,
+}
+
+/// Luck of a pool: of the last intervals that are over and in which it had verified work, at most [`LUCK_INTERVALS`], how
+/// many it won. A block that left the chain is not won. What to compare it with is the pool's share of all work on the
+/// chain, which nobody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Luck {
+    /// Intervals won.
+    pub won: u32,
+    /// Of so many.
+    pub intervals: u32,
 }
 
 /// The books of a pool.
@@ -99,6 +112,31 @@ impl Ledger {
         self.intervals.total_macs(scheme.window())
     }
 
+    /// A miner's part of won blocks that are not settled.
+    pub fn pending_of(&self, miner: &MinerId) -> Amount {
+        let row = |list: &ShareList| list.rows.binary_search_by_key(miner, |row| row.miner).map(|at| list.rows[at]);
+        let amounts = self.pending.iter().filter_map(|list| row(list).ok()).map(|row| row.amount.0);
+        Amount(amounts.fold(0, u64::saturating_add))
+    }
+
+    /// What a block won now would pay a miner, if its reward were that of the last one (by height) and its finder, who has
+    /// a bonus where there is one, were another. `None` while no block was won.
+    pub fn next_payment(&self, miner: &MinerId, terms: PayTerms) -> Option<Amount> {
+        let reward = self.lists().max_by_key(|list| list.height)?.reward;
+        let shared = Amount(terms.net(reward).0.saturating_sub(terms.bonus(reward).0));
+        let (own, all) = self.intervals.weights(miner, terms.scheme);
+        divide(shared, &[own, all.saturating_sub(own)]).first().copied()
+    }
+
+    /// How often the pool has won lately.
+    pub fn luck(&self) -> Luck {
+        let won: BTreeSet<Height> = self.lists().map(|list| list.height).collect();
+        self.intervals.worked().fold(Luck::default(), |luck, height| Luck {
+            won: luck.won + u32::from(won.contains(&height)),
+            intervals: luck.intervals + 1,
+        })
+    }
+
     /// Shares the reward of a block that the pool has won. It is paid when the block is final. Telling of a block again
     /// changes nothing.
     pub fn close(&mut self, won: &WonBlock, terms: PayTerms) {
@@ -146,7 +184,11 @@ impl Ledger {
 
     /// The share list of a block, won or paid.
     pub fn list(&self, block: &BlockHash) -> Option<&ShareList> {
-        self.pending.iter().chain(&self.paid).find(|list| list.block == *block)
+        self.lists().find(|list| list.block == *block)
+    }
+
+    fn lists(&self) -> impl Iterator<Item = &ShareList> {
+        self.pending.iter().chain(&self.paid)
     }
 
     /// Share lists of settled blocks, oldest first.

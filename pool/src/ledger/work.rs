@@ -1,11 +1,12 @@
 //! Verified work by interval and miner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use podl_chain_spec::AccountId;
 use podl_consensus::types::{Height, ModelRoot};
 use serde::{Deserialize, Serialize};
 
+use super::{LUCK_INTERVALS, PayScheme};
 use crate::types::MinerId;
 
 /// Intervals kept beyond the window: a block may be told of late, or another one of its height may win after a reorg.
@@ -44,6 +45,8 @@ struct Interval {
 pub(super) struct Intervals {
     kept: BTreeMap<Height, Interval>,
     current: Height,
+    /// The last intervals with verified work, the current one too: [`LUCK_INTERVALS`] and one.
+    worked: BTreeSet<Height>,
 }
 
 impl Intervals {
@@ -59,10 +62,24 @@ impl Intervals {
     /// A block of this height was won: what is verified from now on has not taken part in that chance, and counts
     /// from the next one on.
     pub fn end(&mut self, height: Height) {
+        self.note_worked(height);
         self.current = self.current.max(height.saturating_add(1));
     }
 
+    fn note_worked(&mut self, height: Height) {
+        self.worked.insert(height);
+        if self.worked.len() > LUCK_INTERVALS + 1 {
+            self.worked.pop_first();
+        }
+    }
+
+    /// The last intervals with verified work that are over, latest first.
+    pub fn worked(&self) -> impl Iterator<Item = Height> {
+        self.worked.range(..self.current).rev().take(LUCK_INTERVALS).copied()
+    }
+
     fn work(&mut self, miner: MinerId, account: AccountId) -> &mut Work {
+        self.note_worked(self.current);
         let works = &mut self.kept.entry(self.current).or_default().works;
         let work = works.entry(miner).or_insert(Work { account, macs: 0, points: 0 });
         work.account = account;
@@ -136,6 +153,16 @@ impl Intervals {
     pub fn total_macs(&self, window: u16) -> u128 {
         let works = self.open(window).flat_map(|interval| interval.works.values());
         works.fold(0, |sum: u128, work| sum.saturating_add(work.macs.into()))
+    }
+
+    /// By what a block won now would pay a miner, and all together.
+    pub fn weights(&self, miner: &MinerId, scheme: PayScheme) -> (u128, u128) {
+        let weight = |work: &Work| u128::from(scheme.weight(work.macs, work.points));
+        let open = || self.open(scheme.window());
+        // Points are not summed over intervals, but theirs is a window of one.
+        let own = open().filter_map(|interval| interval.works.get(miner)).map(weight);
+        let all = open().flat_map(|interval| interval.works.values()).map(weight);
+        (own.sum(), all.sum())
     }
 
     /// Whose a model is, if the pool committed to it at this height.

@@ -198,15 +198,28 @@ impl Manager {
 
     /// What a miner is told of itself.
     pub fn standing(&self, miner: &MinerId) -> Standing {
-        let record = self.miners.get(miner);
-        Standing {
-            class: record.map_or(crate::types::Class::Weak, |m| m.rating.class),
-            speed_macs_s: record.map_or(0, |m| m.rating.speed_macs_s),
+        let (ledger, pay) = (&self.ledger, self.params.pay);
+        let of_pool = Standing {
             strong_from_macs_s: self.border_macs_s,
-            window_macs: self.ledger.window_macs(miner, self.params.pay),
-            pool_window_macs: u64::try_from(self.ledger.window_total(self.params.pay)).unwrap_or(u64::MAX),
-            accepted: record.map_or(0, |m| m.accepted),
-            rejected: record.map_or(0, |m| m.rejected),
+            window_macs: ledger.window_macs(miner, pay),
+            pool_window_macs: u64::try_from(ledger.window_total(pay)).unwrap_or(u64::MAX),
+            window_intervals: pay.window(),
+            pending: ledger.pending_of(miner),
+            next_payment: ledger.next_payment(miner, self.params.pay_terms()),
+            luck: ledger.luck(),
+            ..Standing::default()
+        };
+        let Some(record) = self.miners.get(miner) else { return of_pool };
+        Standing {
+            class: record.rating.class,
+            speed_macs_s: record.rating.speed_macs_s,
+            kept_back_macs: record.kept_back_macs,
+            paid: record.paid,
+            accepted: record.accepted,
+            rejected: record.rejected,
+            audits: record.audits,
+            backups: record.backups,
+            ..of_pool
         }
     }
 }

@@ -4,7 +4,7 @@ use super::units::SLACK_IMAGES;
 use super::{Manager, MinerRecord, Search};
 use crate::lease::{Done, LeaseState, Running};
 use crate::protocol::{Refusal, Reply, STEPS};
-use crate::types::{Assignment, Class, DataSource, Elite, Lease, LeaseId, MinerId, Purpose};
+use crate::types::{Assignment, BackupTally, Class, DataSource, Elite, Lease, LeaseId, MinerId, Purpose};
 
 /// Passes over the data after which a network has learned half of what it can learn, in hundredths. Measured:
 /// quantisation-aware training on CIFAR-10 reaches .76, .92 and 1 of its gain over chance after 3, 10 and 30 passes.
@@ -171,15 +171,34 @@ impl Manager {
     /// Where a miner begins on a unit. Whoever takes over what a lost miner left is its owner from now on.
     fn take_unit(&mut self, miner: &MinerId, id: u64) -> Option<Done> {
         let unit = self.unit_mut(id)?;
-        let (is_orphan, is_own) = (unit.holders.is_empty(), unit.owner == *miner);
-        if is_orphan && !is_own {
+        let (is_orphan, owner) = (unit.holders.is_empty(), unit.owner);
+        if is_orphan && owner != *miner {
             unit.owner = *miner;
             unit.claimed = unit.verified;
         }
         let start = unit.start_for(miner);
-        self.unit_counts.taken_over += u64::from(is_orphan && !is_own);
-        self.unit_counts.backed_up += u64::from(!is_orphan);
+        self.count_backup(miner, &owner, is_orphan);
         Some(start)
+    }
+
+    /// Counts what a miner has begun on a network: nothing if it is its own, a takeover if its owner is gone, or else a
+    /// backup.
+    fn count_backup(&mut self, miner: &MinerId, owner: &MinerId, is_orphan: bool) {
+        self.unit_counts.taken_over += u64::from(is_orphan && miner != owner);
+        self.unit_counts.backed_up += u64::from(!is_orphan);
+        if miner == owner {
+            return;
+        }
+        if let Some(BackupTally { own_taken_over, own_backed_up, .. }) = self.backups_of(owner) {
+            count(if is_orphan { own_taken_over } else { own_backed_up });
+        }
+        if let Some(BackupTally { taken_over, backed_up, .. }) = self.backups_of(miner) {
+            count(if is_orphan { taken_over } else { backed_up });
+        }
+    }
+
+    fn backups_of(&mut self, miner: &MinerId) -> Option<&mut BackupTally> {
+        self.miners.get_mut(miner).map(|record| &mut record.backups)
     }
 
     /// The confirmed network that promises most if this miner trains it further. While there is time to bring a fresh
@@ -224,6 +243,10 @@ impl Manager {
         let unit = self.begin_unit(&work, Purpose::Exploit, *miner, None);
         Some(Plan { purpose: Purpose::Exploit, work: vec![(work, unit)] })
     }
+}
+
+fn count(events: &mut u32) {
+    *events = events.saturating_add(1);
 }
 
 /// Images that a budget covers of those that are left; a little more than it has is covered as well.

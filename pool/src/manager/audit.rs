@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Effect, JobKind, Manager};
 use crate::training::{Recipe, STATE_BYTES, States, state_bytes};
-use crate::types::{AuditId, DataSource, MinerId, Share};
+use crate::types::{AuditId, AuditTally, DataSource, MinerId, Share};
 
 /// Shares on the present data that can be audited after the fact.
 const RECENT: usize = 512;
@@ -366,18 +366,15 @@ impl Manager {
         let permille = self.params.audits.permille.clamp(1, 1000);
         let took_ms = self.now_ms.saturating_sub(since_ms).min(LONGEST_MS);
         self.audits.rest_until_ms = self.now_ms.saturating_add(took_ms * (1000 - permille) / permille);
-        let counts = &mut self.audits.counts;
-        let count = match verdict {
-            Verdict::Same => &mut counts.passed,
-            Verdict::Different(_) => &mut counts.failed,
-            Verdict::Undecided(_) => &mut counts.undecided,
-        };
-        *count = count.saturating_add(1);
         match verdict {
             Verdict::Same => self.audit_passed(&audit),
             Verdict::Different(_) => self.audit_failed(&audit, true),
-            // The manager's own trouble does not keep anybody's pay back.
-            Verdict::Undecided(_) => self.prove(&audit.miner),
+            Verdict::Undecided(_) => {
+                let counts = &mut self.audits.counts;
+                counts.undecided = counts.undecided.saturating_add(1);
+                // The manager's own trouble does not keep anybody's pay back.
+                self.prove(&audit.miner);
+            }
         }
     }
 
@@ -401,7 +398,6 @@ impl Manager {
             self.audits.pending.iter().filter(|(_, a)| is_overdue(a)).map(|(id, _)| *id).collect();
         for id in overdue {
             let Some(audit) = self.audits.pending.remove(&id) else { continue };
-            self.audits.counts.failed = self.audits.counts.failed.saturating_add(1);
             let broke_down = matches!(audit.stage, Stage::Upload { restarted: true, .. })
                 || self.miners.get(&audit.miner).is_none_or(|m| !m.online);
             self.audit_failed(&audit, !broke_down);
@@ -409,6 +405,10 @@ impl Manager {
     }
 
     fn audit_passed(&mut self, audit: &Audit) {
+        self.audits.counts.passed = self.audits.counts.passed.saturating_add(1);
+        if let Some(AuditTally { passed, .. }) = self.tally_of(&audit.miner) {
+            *passed = passed.saturating_add(1);
+        }
         for recent in self.audits.recent.iter_mut().filter(|r| r.order.artefact == audit.order.artefact) {
             recent.proven = true;
         }
@@ -422,6 +422,10 @@ impl Manager {
     /// handed in before is worth only what can be proved.
     fn audit_failed(&mut self, audit: &Audit, shut_out: bool) {
         let miner = audit.miner;
+        self.audits.counts.failed = self.audits.counts.failed.saturating_add(1);
+        if let Some(AuditTally { failed, .. }) = self.tally_of(&miner) {
+            *failed = failed.saturating_add(1);
+        }
         self.drop_model(audit.order.artefact);
         self.jobs.retain(|_, job| !matches!(&job.kind, JobKind::Share { miner: of, .. } if *of == miner));
         self.audits.recent.retain(|r| r.order.artefact != audit.order.artefact);
@@ -440,6 +444,10 @@ impl Manager {
             }
         }
         self.audit_again(miner);
+    }
+
+    fn tally_of(&mut self, miner: &MinerId) -> Option<&mut AuditTally> {
+        self.miners.get_mut(miner).map(|record| &mut record.audits)
     }
 
     fn drop_model(&mut self, root: ModelRoot) {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use podl_chain_spec::{AccountId, Hash32};
+use podl_chain_spec::{AccountId, Amount, Hash32};
 use serde::{Deserialize, Serialize};
 
 use crate::calibration::CalibrationJob;
 use crate::classes::Rating;
-use crate::types::{LeaseId, MinerId};
+use crate::types::{AuditTally, BackupTally, LeaseId, MinerId};
 
 /// How far a miner's calibration is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,12 @@ pub struct MinerRecord {
     pub accepted: u32,
     /// Results refused or found false.
     pub rejected: u32,
+    /// Its part of won blocks that are final. Share lists are forgotten in time, this is not.
+    pub paid: Amount,
+    /// Replays of its training.
+    pub audits: AuditTally,
+    /// Networks that it and others took over from each other.
+    pub backups: BackupTally,
     /// Rule breaks; at [`PENALTY_LIMIT`] the miner is suspended.
     pub penalty: u32,
     /// Shut out until then.
@@ -93,6 +99,9 @@ impl MinerRecord {
             kept_back_macs: 0,
             accepted: 0,
             rejected: 0,
+            paid: Amount::ZERO,
+            audits: AuditTally::default(),
+            backups: BackupTally::default(),
             penalty: 0,
             suspended_until_ms: 0,
             tokens_permille: u64::from(burst) * 1000,

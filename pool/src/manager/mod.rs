@@ -25,6 +25,7 @@ mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use podl_chain_spec::Amount;
 use podl_consensus::types::{BlobRef, BlockHash, ModelRoot};
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,7 @@ use audit::Audits;
 use crate::classes;
 use crate::lease::{Done, LeaseBook, LeaseState, Running};
 use crate::ledger::Ledger;
+use crate::partition::Subspace;
 use crate::rng::SeededRng;
 use crate::types::{Elite, EvaluationPlan, Interval, JobId, Lease, LeaseId, MinerId, Share};
 
@@ -140,11 +142,7 @@ impl Manager {
             Event::Audited { audit, verdict } => self.audited(audit, &verdict),
             Event::CommitFailed { parent, root } => self.commit_failed(&parent, &root),
             Event::BlockWon(won) => self.ledger.close(&won, self.params.pay_terms()),
-            Event::BlockFinal { block } => {
-                let account = self.params.account;
-                let batch = self.ledger.settle(&block).and_then(|list| list.batch(&account));
-                effects.extend(batch.map(Effect::Pay));
-            }
+            Event::BlockFinal { block } => self.settle(&block, &mut effects),
             Event::BlockLost { block } => {
                 self.ledger.reopen(&block);
             }
@@ -221,6 +219,16 @@ impl Manager {
     /// The search of the current task.
     pub fn proposals(&self) -> Option<&Proposals> {
         self.memories.current()?.proposals.as_deref()
+    }
+
+    /// The space of the current task, the parts of it that are searched (none before the first lease), and how many of its
+    /// networks were begun, as far as they are remembered.
+    pub fn explored(&self) -> Option<(Subspace, Vec<Subspace>, usize)> {
+        let space = self.search.as_ref()?.interval.workload.space.clone();
+        let parts = self.proposals().map(|proposals| &proposals.parts);
+        let active = parts.into_iter().flat_map(|parts| parts.active().iter().filter_map(|&at| parts.boxes().get(at)));
+        let searched = active.map(|part| part.subspace.clone()).collect();
+        Some((Subspace::whole(space), searched, self.memories.current()?.trained.len()))
     }
 
     /// Evaluations under way.
@@ -373,6 +381,17 @@ impl Manager {
         let (now_ms, silence_ms) = (self.now_ms, self.params.train_ms);
         let is_silent = |m: &MinerRecord| m.lease.is_none() && now_ms.saturating_sub(m.heard_ms) >= silence_ms;
         self.miners.values_mut().filter(|m| is_silent(m)).for_each(|m| m.online = false);
+    }
+
+    /// A won block is final: its batch is due, and its miners have what they had pending.
+    fn settle(&mut self, block: &BlockHash, effects: &mut Vec<Effect>) {
+        let Some(list) = self.ledger.settle(block) else { return };
+        for row in &list.rows {
+            if let Some(record) = self.miners.get_mut(&row.miner) {
+                record.paid = Amount(record.paid.0.saturating_add(row.amount.0));
+            }
+        }
+        effects.extend(list.batch(&self.params.account).map(Effect::Pay));
     }
 
     fn assign_classes(&mut self) {

@@ -7,9 +7,10 @@ use podl_consensus::workload::{Architecture, Workload};
 use super::*;
 use crate::calibration::CalibrationJob;
 use crate::ledger::{PayScheme, WonBlock};
+use crate::partition::{Scheme, union_cardinality};
 use crate::protocol::{Refusal, Reply, VERSION};
 use crate::training::States;
-use crate::types::{AuditId, Class, DataSource, Lease, Purpose};
+use crate::types::{AuditId, AuditTally, BackupTally, Class, DataSource, Lease, Purpose};
 
 mod pay;
 
@@ -153,6 +154,10 @@ impl Pool {
         share
     }
 
+    fn backups(&self, miner: u8) -> BackupTally {
+        self.manager.standing(&id(miner)).backups
+    }
+
     fn commits(&self) -> Vec<(Hash32, u8)> {
         let commits = self.effects.iter().filter_map(|e| match e {
             Effect::Commit { artefact, attempt, .. } => Some((artefact.root, *attempt)),
@@ -179,6 +184,27 @@ fn strong_miners_explore_and_weak_ones_exploit_what_is_confirmed() {
     pool.work(strong, 41, 155);
     pool.now_ms += 20_000;
     assert_eq!(pool.lease(strong).purpose, Purpose::Exploit, "exploration has its time");
+}
+
+#[test]
+fn what_was_explored_is_counted_by_task() {
+    let mut pool = Pool::new(4);
+    let (space, searched, begun) = pool.manager.explored().unwrap();
+    assert_eq!((searched.len(), begun), (0, 0), "nobody has a lease");
+    let lease = pool.lease(1);
+    let (_, searched, begun) = pool.manager.explored().unwrap();
+    assert_eq!((&searched[..], begun), (&[space][..], lease.work.len()), "the whole space is one part");
+    pool.manager.params.scheme = Scheme::Disjoint;
+    let mut workload = pool.manager.search().unwrap().interval.workload.clone();
+    workload.space.conv_layers = 1;
+    let interval = Interval { task: Hash32([7; 32]), workload, ..pool.manager.search().unwrap().interval.clone() };
+    let interval = Box::new(Interval { parent: Hash32([2; 32]), height: 2, ..interval });
+    let deadline_ms = pool.now_ms + 48_000;
+    pool.tell(Event::IntervalStarted { interval, plan: PLAN, deadline_ms });
+    assert_eq!(pool.manager.explored().map(|(_, parts, begun)| (parts.len(), begun)), Some((0, 0)), "another task");
+    pool.lease(1);
+    let (space, searched, _) = pool.manager.explored().unwrap();
+    assert!(searched.len() > 1 && union_cardinality(&searched) == space.cardinality(), "boxes that cover it");
 }
 
 #[test]
@@ -367,6 +393,8 @@ fn three_missed_heartbeats_suspend_but_never_delete_and_a_backup_goes_on() {
     assert_eq!((backup.purpose, backup.work[0].base), (Purpose::Backup, Some(step.artefact)));
     assert_eq!(backup.work[0].architecture, lease.work[0].architecture);
     assert_eq!(pool.manager.unit_counts().taken_over, 1);
+    assert_eq!(pool.backups(weak), BackupTally { own_taken_over: 1, ..BackupTally::default() });
+    assert_eq!(pool.backups(strong), BackupTally { taken_over: 1, ..BackupTally::default() });
     let progress = Ask::Progress { lease: lease.id, done_macs: 6 };
     assert!(matches!(pool.ask(weak, progress), Reply::Ack { go_on: false, .. }));
     assert!(pool.manager.miners()[&id(weak)].online, "it is back");
@@ -390,6 +418,8 @@ fn a_backup_of_a_silent_leader_wins_and_both_are_paid_for_what_is_verified() {
     let twin = pool.lease(backup);
     assert_eq!((twin.purpose, twin.work[0].base), (Purpose::Backup, Some(step.artefact)));
     assert_eq!(pool.manager.unit_counts().backed_up, 1);
+    assert_eq!(pool.backups(leader), BackupTally { own_backed_up: 1, ..BackupTally::default() });
+    assert_eq!(pool.backups(backup), BackupTally { backed_up: 1, ..BackupTally::default() });
     let done = pool.share(&twin, 45);
     pool.now_ms += 1000;
     // The leader comes back just before its backup is done: it is told to stop, and keeps what it has verified.
@@ -475,15 +505,18 @@ fn pay_is_kept_back_until_a_first_replay_and_lost_if_that_fails() {
     let macs = |pool: &Pool, miner| pool.manager.ledger().window_macs(&id(miner), PayScheme::default());
     pool.work(1, 40, 150);
     assert_eq!(macs(&pool, 1), 0, "kept back");
-    assert!(pool.manager.miners()[&id(1)].kept_back_macs > 0);
+    let kept_back_macs = pool.manager.standing(&id(1)).kept_back_macs;
+    assert!(kept_back_macs > 0);
     pool.judge(Verdict::Same);
-    assert!(macs(&pool, 1) > 0 && pool.manager.miners()[&id(1)].kept_back_macs == 0, "credited");
+    assert_eq!((macs(&pool, 1), pool.manager.standing(&id(1)).kept_back_macs), (kept_back_macs, 0), "credited");
     pool.work(2, 40, 151);
     pool.now_ms += 20_000;
     pool.tell(Event::Tick);
     pool.judge(Verdict::Different("trained less".into()));
     let failed = &pool.manager.miners()[&id(2)];
     assert!(failed.kept_back_macs == 0 && !failed.is_proven && macs(&pool, 2) == 0, "nothing is ever paid for it");
+    let audits = |miner| pool.manager.standing(&id(miner)).audits;
+    assert_eq!([1, 2].map(audits), [AuditTally { passed: 1, failed: 0 }, AuditTally { passed: 0, failed: 1 }]);
 }
 
 impl Pool {
@@ -657,6 +690,7 @@ fn a_state_that_does_not_come_is_a_failed_audit() {
         }
         wait(&mut pool, 13_000);
         assert_eq!(pool.manager.audit_counts().failed, 1, "case {case}");
+        assert_eq!(pool.manager.standing(&id(1)).audits.failed, 1, "case {case}");
         assert_eq!(pool.manager.ledger().window_macs(&id(1), PayScheme::default()), 0, "case {case}");
         let record = &pool.manager.miners()[&id(1)];
         assert_eq!((record.is_suspended(pool.now_ms), record.valid_streak), (case == 0, 0), "case {case}");

@@ -72,7 +72,10 @@ pub enum MinerEvent {
     /// The answer to the request under way.
     Replied(Box<Reply>),
     /// The request under way failed: no answer.
-    Unreachable,
+    Unreachable {
+        /// Why, in words.
+        reason: String,
+    },
     /// A calibration is done.
     Calibrated {
         /// Which.

@@ -4,14 +4,17 @@
 //! go before requests for work, and heartbeats last.
 
 mod event;
+#[cfg(test)]
+mod tests;
 mod work;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use podl_chain_spec::AccountId;
 use podl_consensus::types::{BlobRef, BlockHash};
 
 pub use event::{MinerEffect, MinerEvent, TrainOrder, Trained};
+pub use work::Progress;
 
 use crate::calibration::MOST_STEPS;
 use crate::protocol::{Refusal, Reply, Request, Standing, VERSION};
@@ -40,6 +43,26 @@ pub enum Stage {
     Stopped,
 }
 
+/// Refusals of one kind that a miner was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefusalTally {
+    /// How many.
+    pub count: u32,
+    /// When the last one was.
+    pub last_ms: u64,
+}
+
+/// A miner without its pool, which it tries again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offline {
+    /// Since when.
+    pub since_ms: u64,
+    /// Why the last try came to nothing, in words.
+    pub reason: String,
+    /// When the pool is tried next; none while it is being tried.
+    pub retry_at_ms: Option<u64>,
+}
+
 /// A miner of one pool.
 #[derive(Clone, Debug)]
 pub struct Miner {
@@ -63,6 +86,9 @@ pub struct Miner {
     standing: Option<Standing>,
     best: Option<Base>,
     last_refusal: Option<Refusal>,
+    refusals: BTreeMap<Refusal, RefusalTally>,
+    /// Since when, and why, it is without its pool.
+    offline: Option<(u64, String)>,
 }
 
 impl Miner {
@@ -87,6 +113,8 @@ impl Miner {
             standing: None,
             best: None,
             last_refusal: None,
+            refusals: BTreeMap::new(),
+            offline: None,
         }
     }
 
@@ -97,7 +125,7 @@ impl Miner {
         match event {
             MinerEvent::Start => self.join(),
             MinerEvent::Replied(reply) => self.replied(*reply, &mut effects),
-            MinerEvent::Unreachable => self.unreachable(&mut effects),
+            MinerEvent::Unreachable { reason } => self.unreachable(reason, &mut effects),
             MinerEvent::Calibrated { job, digest } => {
                 if self.stage == Stage::Calibrating {
                     self.outbox.push_back(Request::Calibrated { seed: job.seed, digest });
@@ -143,9 +171,9 @@ impl Miner {
         self.work.as_ref().map(|w| &w.lease)
     }
 
-    /// Share of its lease that is done, in thousandths.
-    pub fn progress_permille(&self) -> Option<u64> {
-        self.work.as_ref().map(|w| w.done_macs().saturating_mul(1000) / w.lease.budget_macs.max(1))
+    /// How far it is with its lease, as of the last event.
+    pub fn progress(&self) -> Option<Progress> {
+        self.work.as_ref().map(|work| work.progress(self.now_ms))
     }
 
     /// Its standing, as the pool last said.
@@ -161,6 +189,18 @@ impl Miner {
     /// The last refusal, which says what to do.
     pub fn last_refusal(&self) -> Option<Refusal> {
         self.last_refusal
+    }
+
+    /// All refusals so far.
+    pub fn refusals(&self) -> &BTreeMap<Refusal, RefusalTally> {
+        &self.refusals
+    }
+
+    /// That it is without its pool, if it is: from the first request that failed until the pool welcomes it again.
+    pub fn offline(&self) -> Option<Offline> {
+        let (since_ms, reason) = self.offline.clone()?;
+        let retry_at_ms = (self.stage == Stage::Offline).then_some(self.quiet_until_ms);
+        Some(Offline { since_ms, reason, retry_at_ms })
     }
 
     fn join(&mut self) {
@@ -202,7 +242,7 @@ impl Miner {
         }
     }
 
-    fn unreachable(&mut self, effects: &mut Vec<MinerEffect>) {
+    fn unreachable(&mut self, reason: String, effects: &mut Vec<MinerEffect>) {
         // A result survives the connection; everything else is asked anew.
         if let Some(request) = self.in_flight.take().filter(is_owed) {
             self.outbox.push_front(request);
@@ -211,9 +251,16 @@ impl Miner {
             self.stopped(effects);
             return;
         }
-        self.stage = Stage::Offline;
-        self.quiet_until_ms = self.now_ms + self.backoff_ms;
+        self.go_offline(reason, self.backoff_ms);
         self.backoff_ms = (self.backoff_ms * 2).min(BACKOFF_MS.1);
+    }
+
+    /// Is without its pool for `wait_ms` at least.
+    fn go_offline(&mut self, reason: String, wait_ms: u64) {
+        self.stage = Stage::Offline;
+        self.quiet_until_ms = self.now_ms + wait_ms;
+        let since_ms = self.offline.take().map_or(self.now_ms, |(since_ms, _)| since_ms);
+        self.offline = Some((since_ms, reason));
     }
 
     fn replied(&mut self, reply: Reply, effects: &mut Vec<MinerEffect>) {
@@ -254,18 +301,17 @@ impl Miner {
     }
 
     fn calibrate_or_work(&mut self, job: Option<crate::calibration::CalibrationJob>, effects: &mut Vec<MinerEffect>) {
-        match job {
-            Some(job) if job.steps <= MOST_STEPS => {
-                self.stage = Stage::Calibrating;
-                effects.push(MinerEffect::Calibrate(job));
-            }
+        let job = match job {
             // A pool that asks for endless calibration is not worth joining at once again.
-            Some(_) => {
-                self.stage = Stage::Offline;
-                self.quiet_until_ms = self.now_ms + BACKOFF_MS.1;
+            Some(job) if job.steps > MOST_STEPS => {
+                let reason = format!("the pool asks for a calibration of {} steps, of {MOST_STEPS} at most", job.steps);
+                return self.go_offline(reason, BACKOFF_MS.1);
             }
-            None => self.stage = Stage::Joined,
-        }
+            job => job,
+        };
+        self.offline = None;
+        self.stage = if job.is_some() { Stage::Calibrating } else { Stage::Joined };
+        effects.extend(job.map(MinerEffect::Calibrate));
     }
 
     fn refused(&mut self, request: Request, refusal: Refusal, retry_ms: u64, effects: &mut Vec<MinerEffect>) {
@@ -274,12 +320,13 @@ impl Miner {
             effects.push(MinerEffect::Refused(refusal));
         }
         self.last_refusal = Some(refusal);
+        let tally = self.refusals.entry(refusal).or_default();
+        *tally = RefusalTally { count: tally.count.saturating_add(1), last_ms: self.now_ms };
         match refusal {
             Refusal::Unknown | Refusal::NotCalibrated => self.join(),
             Refusal::Full | Refusal::Version | Refusal::CalibrationFailed | Refusal::Suspended => {
                 self.abandon(effects);
-                self.stage = Stage::Offline;
-                self.quiet_until_ms = self.now_ms + retry_ms.max(1000);
+                self.go_offline(refusal.to_string(), retry_ms.max(1000));
             }
             Refusal::RateLimited | Refusal::Busy => {
                 self.quiet_until_ms = self.now_ms + retry_ms.max(100);

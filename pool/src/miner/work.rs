@@ -6,12 +6,34 @@ use podl_consensus::types::{BlobRef, BlockHash};
 use super::{Miner, MinerEffect, TrainOrder, Trained};
 use crate::protocol::Request;
 use crate::training::{LEAST_IMAGES, order_seed};
-use crate::types::{EvaluationPlan, Interval, Lease, Share};
+use crate::types::{EvaluationPlan, Interval, Lease, LeaseId, Share};
+
+/// How far a miner is with its lease, in training multiply-accumulates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Which lease.
+    pub lease: LeaseId,
+    /// Done so far.
+    pub done_macs: u64,
+    /// What all of its networks and images take: no more than the budget, and less where little is left to do.
+    pub planned_macs: u64,
+    /// Milliseconds until it must be over, with whatever is done by then.
+    pub left_ms: u64,
+}
+
+impl Progress {
+    /// Share that is done, in thousandths.
+    pub fn done_permille(&self) -> u64 {
+        let permille = u128::from(self.done_macs) * 1000 / u128::from(self.planned_macs.max(1));
+        u64::try_from(permille.min(1000)).unwrap_or(1000)
+    }
+}
 
 /// A lease under work.
 #[derive(Clone, Debug)]
 pub(super) struct Work {
     pub lease: Lease,
+    planned_macs: u64,
     received_ms: u64,
     /// Which of its networks is trained, and how far that is.
     at: usize,
@@ -25,8 +47,31 @@ pub(super) struct Work {
 }
 
 impl Work {
-    fn new(lease: Lease, now_ms: u64) -> Self {
-        Self { lease, received_ms: now_ms, at: 0, done_images: 0, last: None, spent_macs: 0, running: None, orders: 0 }
+    fn new(lease: Lease, interval: &Interval, now_ms: u64) -> Self {
+        let planned = lease.work.iter().map(|work| {
+            let macs = interval.training_macs(&work.architecture).unwrap_or(0);
+            macs.saturating_mul(work.images)
+        });
+        Self {
+            planned_macs: planned.fold(0, u64::saturating_add),
+            lease,
+            received_ms: now_ms,
+            at: 0,
+            done_images: 0,
+            last: None,
+            spent_macs: 0,
+            running: None,
+            orders: 0,
+        }
+    }
+
+    pub fn progress(&self, now_ms: u64) -> Progress {
+        Progress {
+            lease: self.lease.id,
+            done_macs: self.done_macs(),
+            planned_macs: self.planned_macs,
+            left_ms: self.left_ms(now_ms),
+        }
     }
 
     pub fn is_training(&self) -> bool {
@@ -125,7 +170,7 @@ impl Miner {
             self.interval = Some((interval.clone(), plan));
         }
         self.beat_at_ms = self.now_ms + self.heartbeat_ms;
-        self.work = Some(Work::new(lease, self.now_ms));
+        self.work = Some(Work::new(lease, &interval, self.now_ms));
         if self.prepared == Some(interval.parent) {
             self.next_order(effects);
         } else {

@@ -1,6 +1,7 @@
 //! Partition of a search space among miners: the pool's own boxes and the paper's Algorithm 1.
 
 mod algorithm1;
+mod count;
 mod disjoint;
 mod paper_table;
 mod subspace;
@@ -8,6 +9,7 @@ mod subspace;
 mod tests;
 
 pub use algorithm1::algorithm1;
+pub use count::Count;
 pub use disjoint::{BoxRecord, Halving, boxes_for, disjoint};
 pub use paper_table::paper_table;
 pub use subspace::{Cut, Subspace, union_cardinality};

@@ -4,6 +4,7 @@ use podl_consensus::workload::{Architecture, ConvLayer, FixedPoint, Setting, Spa
 use podl_nas::search::{BoxError, LayerBox, SearchBox};
 use serde::{Deserialize, Serialize};
 
+use super::Count;
 use crate::rng::SeededRng;
 
 /// One setting of one layer, narrowed to some of its values.
@@ -70,9 +71,10 @@ impl Subspace {
         SearchBox::new(layers.collect())
     }
 
-    /// Number of networks in it; `None` above 2^128 - 1 (the full space has more from 6 layers on).
-    pub fn cardinality(&self) -> Option<u128> {
-        (0..self.space.conv_layers).try_fold(1u128, |all, layer| all.checked_mul(self.layer_settings(layer)))
+    /// Number of networks in it, whatever bounds admit of them.
+    pub fn cardinality(&self) -> Count {
+        let layers = (0..self.space.conv_layers).map(|layer| Count::from(self.layer_settings(layer)));
+        layers.fold(Count::from(1), |all, layer| all.times(&layer))
     }
 
     /// Whether it holds no network at all.
@@ -166,13 +168,14 @@ impl Subspace {
     }
 }
 
-/// Number of networks that lie in at least one of the parts, exactly; `None` when a count on the way exceeds 2^128 - 1.
+/// Number of networks that lie in at least one of the parts, exactly.
 ///
 /// By inclusion and exclusion, where only parts that do meet are followed: for disjoint parts one pass, for many parts
 /// that all overlap exponential, so `parts` should hold tens, not thousands.
-pub fn union_cardinality(parts: &[Subspace]) -> Option<u128> {
-    let Some((first, rest)) = parts.split_first() else { return Some(0) };
+pub fn union_cardinality(parts: &[Subspace]) -> Count {
+    let Some((first, rest)) = parts.split_first() else { return Count::default() };
     let shared: Vec<Subspace> = rest.iter().filter_map(|part| first.intersection(part)).collect();
-    let alone = first.cardinality()?.checked_sub(union_cardinality(&shared)?)?;
-    alone.checked_add(union_cardinality(rest)?)
+    // What is shared lies in the first, so that nothing is taken from less.
+    let alone = first.cardinality().checked_minus(&union_cardinality(&shared)).unwrap_or_default();
+    alone.plus(&union_cardinality(rest))
 }

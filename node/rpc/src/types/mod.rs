@@ -14,7 +14,8 @@ pub use chain::{BlockId, BlockView, CheckpointView, RawBlock, ScoreView, SeatVie
 pub use interval::{CandidateView, IntervalPhase, IntervalStatus};
 pub use node::{NodeStatus, PeerInfo};
 pub use pool::{
-    PayView, PayoutView, PoolMinerView, PoolStatus, PoolWorkView, ShareListView, ShareProofView, ShareRowView,
+    PayView, PayoutView, PoolCoverageView, PoolLuckView, PoolMinerView, PoolStatus, PoolWorkView, ShareListView,
+    ShareProofView, ShareRowView,
 };
 pub use supply::SupplyView;
 pub use task::{BlobChunk, ModelEntry, PublishReply, PublishRequest, RoundWinner, TaskDetail, TaskSummary};

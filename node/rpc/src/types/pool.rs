@@ -13,7 +13,7 @@ pub struct PoolMinerView {
     pub account: AccountId,
     /// `strong` or `weak`, and why.
     pub class: String,
-    /// `online`, `idle` or `offline`.
+    /// `online`, `idle` (online without a lease) or `offline`.
     pub state: String,
     /// Verified multiply-accumulates a second.
     pub verified_macs_per_second: u64,
@@ -21,18 +21,36 @@ pub struct PoolMinerView {
     pub window_macs: u64,
     /// Its share of the pay window, in millionths.
     pub share_ppm: u32,
+    /// Verified multiply-accumulates that count when a first audit passes, and are lost if it fails.
+    pub kept_back_macs: u64,
     /// Its part of won blocks that are not final yet.
     pub pending: Amount,
+    /// Its part of final blocks since the pool knows it: paid, or about to be.
+    pub paid: Amount,
+    /// What a block won now would pay it, a finder's bonus aside; null before the pool has won one.
+    pub next_payment: Option<Amount>,
     /// Leases under way.
     pub leases: u32,
     /// Results accepted.
     pub accepted: u64,
     /// Results refused.
     pub refused: u64,
+    /// Replays of its training that found what it handed in.
+    pub audits_passed: u32,
+    /// Replays that found something else, and states that it did not show.
+    pub audits_failed: u32,
+    /// Its networks that others took over when it was gone.
+    pub own_networks_taken_over: u32,
+    /// Its networks that others trained as well, for fear that it would not finish.
+    pub own_networks_backed_up: u32,
+    /// Networks of miners that were gone that it took over.
+    pub networks_taken_over: u32,
+    /// Networks of others that it trained as well.
+    pub networks_backed_up: u32,
 }
 
 /// The pool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolStatus {
     /// What miners join: a multiaddress that ends in the manager's peer id.
     pub urls: Vec<String>,
@@ -56,6 +74,10 @@ pub struct PoolStatus {
     pub running_leases: u32,
     /// What became of the work that it leased.
     pub work: PoolWorkView,
+    /// How much of the current task's space it has looked at; null before its first interval.
+    pub coverage: Option<PoolCoverageView>,
+    /// How often it has won lately.
+    pub luck: PoolLuckView,
     /// Its miners.
     pub miners: Vec<PoolMinerView>,
 }
@@ -77,6 +99,31 @@ pub struct PoolWorkView {
     pub audits_passed: u64,
     /// Trainings replayed and found different, or whose state was not shown.
     pub audits_failed: u64,
+}
+
+/// How much of a task's space a pool has looked at. Counts are exact and can have more digits than JSON numbers keep, hence
+/// decimal strings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolCoverageView {
+    /// Networks in the space: all that its lists allow, whatever the task's bounds admit of them.
+    pub space_networks: String,
+    /// Of these, those in the parts that are searched now: all, unless a partition leaves or has given up some. Null when
+    /// there are too many parts to count what they cover together.
+    pub searched_networks: Option<String>,
+    /// Of these, those whose training was begun; 65,536 are remembered. In filler intervals, whose data change, of this
+    /// interval alone.
+    pub begun_networks: u64,
+    /// Those begun as a share of the space, from 0 to 1.
+    pub begun_share: f64,
+}
+
+/// Luck of a pool, over the last intervals (64 at most) that are over and in which it had verified work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolLuckView {
+    /// Intervals that it won.
+    pub won_intervals: u32,
+    /// Of so many.
+    pub worked_intervals: u32,
 }
 
 /// One payout of a won block.

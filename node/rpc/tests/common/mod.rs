@@ -378,6 +378,13 @@ impl NodeApiServer for SmallNode {
                 audits_passed: 14,
                 ..PoolWorkView::default()
             },
+            coverage: Some(PoolCoverageView {
+                space_networks: "268599008592779114357666015625000000000000".into(),
+                searched_networks: Some("268599008592779114357666015625000000000000".into()),
+                begun_networks: 61,
+                begun_share: 2.271e-40,
+            }),
+            luck: PoolLuckView { won_intervals: 9, worked_intervals: 21 },
             miners: vec![PoolMinerView {
                 peer_id: "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X".into(),
                 account: account(4),
@@ -386,10 +393,19 @@ impl NodeApiServer for SmallNode {
                 verified_macs_per_second: 21_000_000_000,
                 window_macs: 1_800_000_000_000,
                 share_ppm: 412_345,
+                kept_back_macs: 0,
                 pending: Amount(3_100_000),
+                paid: Amount(41_000_000),
+                next_payment: Some(Amount(4_082_000)),
                 leases: 1,
                 accepted: 42,
                 refused: 0,
+                audits_passed: 12,
+                audits_failed: 0,
+                own_networks_taken_over: 0,
+                own_networks_backed_up: 1,
+                networks_taken_over: 2,
+                networks_backed_up: 0,
             }],
         })
     }

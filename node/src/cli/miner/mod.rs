@@ -3,6 +3,7 @@
 mod check;
 mod join;
 mod line;
+mod outlook;
 
 use std::path::PathBuf;
 
@@ -12,13 +13,22 @@ use clap::{Args, Subcommand};
 use super::output::Out;
 use crate::pool_miner::default_folder;
 
+/// What `podl miner join --help` ends with.
+const JOIN_HELP: &str = "\
+Example: podl miner join /ip4/192.0.2.7/tcp/9743/p2p/12D3KooW… --threads 2
+
+The line shows the lease and when it will be done; class and speed; the pool's best network, as a part of the images that it is
+ranked by; the share of the pay window; PODL paid, pending until their blocks are final, and what a block won now would pay (in
+brackets what the intervals of one pay window will likely bring); how many of the last intervals the pool won; results and
+audits passed. What is zero is left out. With --json all of it, amounts in millionths of a PODL.";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum MinerCommand {
     /// Test machine and connection before joining.
     #[command(after_help = "Example: podl miner check /ip4/192.0.2.7/tcp/9743/p2p/12D3KooW…")]
     Check(check::CheckArgs),
     /// Join a pool and mine until told to stop (Ctrl-C), which hands the lease back. No funds are needed.
-    #[command(after_help = "Example: podl miner join /ip4/192.0.2.7/tcp/9743/p2p/12D3KooW… --threads 2")]
+    #[command(after_help = JOIN_HELP)]
     Join(join::JoinArgs),
 }
 

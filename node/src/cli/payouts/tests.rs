@@ -7,7 +7,9 @@ use podl_consensus::testkit::{Harness, account, small_spec};
 use podl_consensus::types::{ModelRoot, Outcome};
 use podl_pool::ledger::{Ledger, PayScheme, PayTerms, WonBlock};
 use podl_pool::types::MinerId;
-use podl_rpc::types::{BlockView, CheckpointView, HexBytes, NodeStatus, PoolStatus, PoolWorkView, RawBlock, TxStatus};
+use podl_rpc::types::{
+    BlockView, CheckpointView, HexBytes, NodeStatus, PoolLuckView, PoolStatus, PoolWorkView, RawBlock, TxStatus,
+};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -113,6 +115,8 @@ fn pool_status() -> PoolStatus {
         commitments: 0,
         running_leases: 0,
         work: PoolWorkView::default(),
+        coverage: None,
+        luck: PoolLuckView::default(),
         miners: Vec::new(),
     }
 }

@@ -272,6 +272,69 @@ fn performance_pays_the_best_confirmed_models_of_the_interval() {
 }
 
 #[test]
+fn a_miner_can_see_what_it_has_pending_and_what_the_next_block_would_pay_it() {
+    for terms in [pplns(4, 500), pplns(2, 0), PERFORMANCE] {
+        let mut ledger = books(terms);
+        ledger.credit(miner(1), account(1), 300);
+        ledger.note_points(miner(1), account(1), 50);
+        ledger.credit(miner(2), account(2), 100);
+        ledger.note_points(miner(2), account(2), 200);
+        assert_eq!(ledger.next_payment(&miner(1), terms), None, "no reward is known");
+        ledger.close(&WonBlock { model: None, ..won(1) }, terms);
+        ledger.begin(2, terms.scheme);
+        ledger.credit(miner(2), account(2), 5);
+        ledger.note_points(miner(2), account(2), 90);
+        ledger.note_points(miner(1), account(1), 30);
+        let before = [1, 2, 3].map(|who| ledger.next_payment(&miner(who), terms).unwrap().0);
+        assert_eq!(before[2], 0, "no work");
+        // The finder of the next block is a third miner, so that a bonus, if any, is nobody's of these two.
+        ledger.note_model(block(102), miner(3), account(3));
+        ledger.close(&won(2), terms);
+        for (index, who) in [1, 2].into_iter().enumerate() {
+            let rows = |height| amounts(ledger.list(&block(height)).unwrap());
+            let of = |height| rows(height).into_iter().find(|row| row.0 == miner(who)).map_or(0, |row| row.2);
+            assert!(of(2).abs_diff(before[index]) <= 1, "{} for {}", of(2), before[index]);
+            assert_eq!(ledger.pending_of(&miner(who)), Amount(of(1) + of(2)));
+        }
+        let both = ledger.pending_of(&miner(1));
+        ledger.settle(&block(1));
+        ledger.reopen(&block(2));
+        assert!(both > Amount::ZERO && ledger.pending_of(&miner(1)) == Amount::ZERO);
+    }
+}
+
+#[test]
+fn luck_counts_intervals_that_are_over_and_were_worked_on() {
+    let terms = pplns(2, 0);
+    let mut ledger = books(terms);
+    assert_eq!(ledger.luck(), Luck::default());
+    for height in 1..=10u8 {
+        ledger.begin(height.into(), terms.scheme);
+        // Nobody works in the fifth, and the tenth is not over.
+        if height != 5 {
+            ledger.credit(miner(1), account(1), 10);
+        }
+        if height % 4 == 0 {
+            ledger.close(&won(height), terms);
+        }
+    }
+    assert_eq!(ledger.luck(), Luck { won: 2, intervals: 8 });
+    ledger.settle(&block(4));
+    assert_eq!(ledger.luck(), Luck { won: 2, intervals: 8 }, "final");
+    ledger.reopen(&block(8));
+    assert_eq!(ledger.luck(), Luck { won: 1, intervals: 8 }, "left the chain");
+    ledger.close(&won(10), terms);
+    assert_eq!(ledger.luck(), Luck { won: 2, intervals: 9 }, "over because it is won");
+    for height in 11..=200u8 {
+        ledger.begin(height.into(), terms.scheme);
+        ledger.credit(miner(1), account(1), 10);
+        ledger.close(&won(height), terms);
+        ledger.settle(&block(height));
+    }
+    assert_eq!(ledger.luck(), Luck { won: 64, intervals: 64 });
+}
+
+#[test]
 fn extreme_weights_divide_exactly() {
     assert_eq!(divide(Amount(u64::MAX), &[u128::MAX, 1]), [Amount(u64::MAX), Amount(0)]);
     assert_eq!(divide(Amount(7), &[]), []);

@@ -1,7 +1,7 @@
 //! What the manager tells the books.
 
 use super::*;
-use crate::ledger::ShareList;
+use crate::ledger::{Luck, ShareList};
 
 fn won(pool: &mut Pool, height: u8, model: Option<Hash32>) -> ShareList {
     let won = WonBlock { block: Hash32([200 + height; 32]), height: height.into(), reward: Amount(1_000_000), model };
@@ -51,4 +51,32 @@ fn pay_by_performance_counts_images_above_chance() {
     assert_eq!(list.rows.iter().map(|row| row.amount.0).collect::<Vec<_>>(), [326_667, 653_333]);
     let again: Manager = postcard::from_bytes(&postcard::to_stdvec(&pool.manager).unwrap()).unwrap();
     assert_eq!(again, pool.manager);
+}
+
+#[test]
+fn a_miner_sees_what_is_pending_and_after_that_what_it_was_paid() {
+    let mut pool = Pool::new(2);
+    let model = pool.work(1, 40, 150).artefact.root;
+    pool.work(2, 30, 120);
+    assert_eq!(pool.manager.standing(&id(1)).next_payment, None, "no reward is known yet");
+    let list = won(&mut pool, 1, Some(model));
+    let own = list.rows[0].amount;
+    let standing = pool.manager.standing(&id(1));
+    assert_eq!((standing.pending, standing.paid), (own, Amount::ZERO));
+    assert_eq!((standing.luck, standing.window_intervals), (Luck { won: 1, intervals: 1 }, 4));
+    let again = WonBlock { block: list.block, height: 1, reward: Amount(1), model: None };
+    pool.tell(Event::BlockWon(again));
+    for _ in 0..2 {
+        pool.tell(Event::BlockFinal { block: list.block });
+    }
+    let standing = pool.manager.standing(&id(1));
+    assert_eq!((standing.pending, standing.paid), (Amount::ZERO, own), "once, however often it is told");
+    assert!(own > Amount::ZERO && standing.next_payment.unwrap().0.abs_diff(own.0) <= 1, "the window is the same");
+    let restored: Manager = postcard::from_bytes(&postcard::to_stdvec(&pool.manager).unwrap()).unwrap();
+    assert_eq!(restored.standing(&id(1)), standing);
+    let stranger = pool.manager.standing(&id(9));
+    assert_eq!(
+        (stranger.paid, stranger.luck, stranger.next_payment),
+        (Amount::ZERO, standing.luck, Some(Amount::ZERO))
+    );
 }
