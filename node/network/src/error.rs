@@ -2,7 +2,7 @@
 
 use std::io;
 
-use libp2p::{Multiaddr, PeerId, swarm};
+use libp2p::{Multiaddr, PeerId, TransportError, swarm};
 
 /// Failures of starting or steering the network.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +87,11 @@ impl DialError {
         let swarm::DialError::Transport(tries) = error else { return Self::Unreachable(error.to_string()) };
         let mut reasons = Vec::new();
         for (_, error) in tries {
-            let text = error.to_string();
+            // Displayed itself, an error of a transport is empty.
+            let text = match error {
+                TransportError::Other(error) => error.to_string(),
+                unsupported => unsupported.to_string(),
+            };
             let reason = text.trim().rsplit(": ").next().unwrap_or_default().to_owned();
             if !reasons.contains(&reason) {
                 reasons.push(reason);
@@ -210,8 +214,6 @@ pub enum FetchError {
 
 #[cfg(test)]
 mod tests {
-    use libp2p::TransportError;
-
     use super::*;
 
     #[test]
