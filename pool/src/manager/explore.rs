@@ -4,16 +4,24 @@ use podl_consensus::workload::Architecture;
 
 use super::Manager;
 use super::assign::{Plan, train_images, within};
-use super::proposals::{Fit, Proposals, known_networks};
-use super::search::architecture_name;
+use super::proposals::{Fit, Proposals, Rung, known_networks};
+use super::search::{Search, architecture_name};
 use super::units::SLACK_IMAGES;
 use crate::partition::{Halving, Subspace};
 use crate::protocol::ASSIGNMENTS;
+use crate::rng::SeededRng;
 use crate::types::{Assignment, Class, MinerId, Purpose};
 
-/// Training multiply-accumulates of one image in a middling network of the paper's space; sizes rungs until a network
-/// of the task is confirmed.
+/// Training multiply-accumulates of one image in a middling network of the paper's space; sizes rungs where no network of
+/// the task's own is found to go by.
 const TYPICAL_TRAINING_MACS: u64 = 9_000_000;
+/// Networks that are drawn to find [`SAMPLE`] that a task admits, the middle one of which sizes its rungs.
+const DRAWS: u32 = 1000;
+const SAMPLE: usize = 9;
+/// Fewest images of a candidate.
+const LEAST_RUNG: u64 = 256;
+/// Passes over the data after which a network has learned what it can: no candidate gets more.
+const FULL_PASSES: u32 = 30;
 /// Most leases of a strong miner that a candidate may take; dearer ones are not tried.
 const MOST_LEASES: u128 = 4;
 /// Part of a lease that a candidate should fill at least, or results would cost more than training; unless after some
@@ -45,7 +53,7 @@ impl Manager {
         let search = self.search.as_ref()?;
         let memory = self.memories.current_mut()?;
         let proposals = memory.proposals.as_mut()?;
-        let (trained, rung_images) = (&memory.trained, proposals.rung_images);
+        let (trained, rung_images) = (&memory.trained, proposals.rung.images);
         let fit = |network: &Architecture, tries: u32| {
             let macs = search.interval.training_macs(network).unwrap_or(u64::MAX);
             let rung_macs = u128::from(macs) * u128::from(rung_images);
@@ -79,9 +87,13 @@ impl Manager {
         let search = self.search.as_ref()?;
         let memory = self.memories.current_mut()?;
         let best = memory.elites.first().and_then(|e| search.interval.training_macs(&e.architecture).ok());
-        let rung = lease_macs / u128::from(best.unwrap_or(TYPICAL_TRAINING_MACS).max(1));
-        let most = u64::from(train_images(search)).saturating_mul(self.params.most_passes.into()).max(256);
-        let rung_images = u64::try_from(rung).unwrap_or(u64::MAX).clamp(256, most);
+        let macs = u128::from(best.unwrap_or_else(|| typical_macs(search, &mut self.rng)).max(1));
+        let images_in = |macs_there: u128| u64::try_from(macs_there / macs).unwrap_or(u64::MAX);
+        let passes = |passes: u32| u64::from(train_images(search)).saturating_mul(passes.into()).max(LEAST_RUNG);
+        let rung = Rung::new(
+            images_in(lease_macs).clamp(LEAST_RUNG, passes(self.params.most_passes)),
+            images_in(lease_macs * MOST_LEASES / 2).min(passes(FULL_PASSES)),
+        );
         let space = &search.interval.workload.space;
         let parts = Halving::new(self.params.scheme.parts(space, strong, &mut self.rng), 1, self.params.halve);
         let mut known: Vec<Architecture> = memory.elites.iter().map(|e| e.architecture.clone()).collect();
@@ -90,8 +102,7 @@ impl Manager {
         }
         let (kind, seed) = (self.params.strategy, self.rng.next_bytes());
         // A space without networks has no leases.
-        memory.proposals =
-            Proposals::new(kind, parts, rung_images, seed, &known, self.params.shares).ok().map(Box::new);
+        memory.proposals = Proposals::new(kind, parts, rung, seed, &known, self.params.shares).ok().map(Box::new);
         memory.proposals.as_ref().map(|_| ())
     }
 
@@ -111,4 +122,13 @@ impl Manager {
         let middle = rates.get(rates.len() / 2).copied();
         middle.or_else(|| self.miners.values().map(|m| m.rate_macs_s).max()).unwrap_or(1).max(1)
     }
+}
+
+/// What an image costs in a middling network that a task admits.
+fn typical_macs(search: &Search, rng: &mut SeededRng) -> u64 {
+    let whole = Subspace::whole(search.interval.workload.space.clone());
+    let drawn = (0..DRAWS).filter_map(|_| whole.draw(rng)).filter(|network| search.interval.admits(network));
+    let mut macs: Vec<u64> = drawn.filter_map(|n| search.interval.training_macs(&n).ok()).take(SAMPLE).collect();
+    macs.sort_unstable();
+    macs.get(macs.len() / 2).copied().unwrap_or(TYPICAL_TRAINING_MACS)
 }

@@ -10,6 +10,37 @@ use crate::partition::{Halving, Subspace};
 /// Proposals looked at for one candidate; most are infeasible in tight bounds.
 const TRIES: u32 = 400;
 
+/// Candidates in a row at chance level after which the next ones are trained twice as long: of networks that nobody can
+/// tell from guessing a search learns nothing.
+const BARREN: u32 = 12;
+
+/// Training images for each candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rung {
+    /// So many now, the same for all, so that they compare.
+    pub images: u64,
+    /// So many at most, however little they bring.
+    pub most_images: u64,
+    /// Candidates in a row that ended at chance level.
+    barren: u32,
+}
+
+impl Rung {
+    /// A rung that may grow.
+    pub fn new(images: u64, most_images: u64) -> Self {
+        Self { images, most_images: most_images.max(images), barren: 0 }
+    }
+
+    /// Notes whether a candidate ended above chance level.
+    pub(super) fn note(&mut self, is_above_chance: bool) {
+        self.barren = if is_above_chance { 0 } else { self.barren + 1 };
+        if self.barren >= BARREN {
+            self.barren = 0;
+            self.images = self.images.saturating_mul(2).min(self.most_images);
+        }
+    }
+}
+
 /// Whether a proposed network can be leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
@@ -26,8 +57,8 @@ pub(super) enum Fit {
 pub struct Proposals {
     /// The parts and what came of each.
     pub parts: Halving,
-    /// Training images for each candidate, the same for all, so that they compare.
-    pub rung_images: u64,
+    /// How long candidates are trained.
+    pub rung: Rung,
     strategies: Vec<AnyStrategy>,
     shares: bool,
 }
@@ -40,7 +71,7 @@ impl Proposals {
     pub fn new(
         kind: StrategyKind,
         parts: Halving,
-        rung_images: u64,
+        rung: Rung,
         seed: [u8; 32],
         known: &[Architecture],
         shares: bool,
@@ -56,7 +87,7 @@ impl Proposals {
                 Ok(AnyStrategy::new(kind, own, *hasher.finalize().as_bytes(), starts))
             })
             .collect::<Result<Vec<_>, BoxError>>()?;
-        Ok(Self { parts, rung_images, strategies, shares })
+        Ok(Self { parts, rung, strategies, shares })
     }
 
     /// A network to try in a part of the space, as `fit` sees it after so many tries. `None` when the part seems to be
@@ -94,4 +125,23 @@ impl Proposals {
 pub(super) fn known_networks(whole: &Subspace) -> Vec<Architecture> {
     let points = whole.search_box().map(|own| starting_points(&own)).unwrap_or_default();
     points.into_iter().map(|point| point.architecture).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rung_grows_after_twelve_at_chance_level_in_a_row_up_to_its_most() {
+        let mut rung = Rung::new(500, 1500);
+        (0..11).for_each(|_| rung.note(false));
+        rung.note(true);
+        (0..11).for_each(|_| rung.note(false));
+        assert_eq!(rung.images, 500);
+        rung.note(false);
+        assert_eq!(rung.images, 1000);
+        (0..48).for_each(|_| rung.note(false));
+        assert_eq!(rung.images, 1500);
+        assert_eq!(Rung::new(500, 20).most_images, 500, "never shorter than it begins");
+    }
 }

@@ -213,7 +213,8 @@ impl Manager {
     /// of it.
     fn note_unit(&mut self, share: &Share, id: u64, done: Done, count: u32) {
         let Some(unit) = self.unit_progressed(share.lease, id, done) else { return };
-        let rank_images = self.search.as_ref().map_or(1, |s| s.plan.rank_images());
+        let judged = self.search.as_ref().map(|s| (s.plan.rank_images(), s.interval.workload.classes));
+        let (rank_images, classes) = judged.unwrap_or((1, 1));
         let Some(memory) = self.memories.current_mut() else { return };
         match unit.purpose {
             Purpose::Exploit => {
@@ -227,6 +228,7 @@ impl Manager {
                 let Some(proposals) = memory.proposals.as_mut() else { return };
                 let reward = u64::from(count) * u64::from(MOST_REWARD) / u64::from(rank_images.max(1));
                 proposals.report(unit.part, &unit.architecture, u32::try_from(reward).unwrap_or(MOST_REWARD));
+                proposals.rung.note(is_above_chance(count, rank_images, classes));
                 if let Some(part) = unit.part {
                     proposals.parts.note(part, count);
                 }
