@@ -6,7 +6,8 @@
 #
 #   scripts/pool-vs-one.sh     ROUNDS=10 BUDGET=2000000000 TRAIN_S=240 TARGETS=.80,.90,.95,.99 OUT=FOLDER PODL=target/release/podl
 #     (FIRST=1 numbers the rounds.) Filler data, one phase a round; with DATASET=cifar10:DIR or another data set, which takes three blocks to be published,
-#     BLOCKS=10 of its task, VALIDATION=N training images held back, LAYERS=6 convolution layers
+#     BLOCKS=10 of its task, VALIDATION=N training images held back, LAYERS=6 convolution layers,
+#     LUT=100000 bound
 #
 # Limits: all processes share this machine's processors, so 6.4 budgets must fit them well, other work included; the last
 # line says what part of its budget the strong miners trained. Managers check and replay beside their miners.
@@ -22,6 +23,7 @@ DATASET="${DATASET:-none}"
 BLOCKS="${BLOCKS:-10}"
 VALIDATION="${VALIDATION:-}"
 LAYERS="${LAYERS:-6}"
+LUT="${LUT:-100000}"
 OUT="${OUT:-$(mktemp -d)}"
 if [ "$DATASET" = none ]; then
     BLOCKS=1
@@ -66,6 +68,7 @@ for round in $(seq "$FIRST" $((FIRST + ROUNDS - 1))); do
     # Other words in the first block make another chain, and so other data.
     sed -e "s/^name = .*/name = \"testnet-race\"/" -e "s/^train_ms = .*/train_ms = ${TRAIN_S}000/" \
         -e "s/^message = .*/message = \"race $round\"/" -e "s/^conv_layers = 6/conv_layers = $LAYERS/" \
+        -e "s/^lut = .*/lut = $LUT/" \
         "$(dirname "$0")/../chain-spec/specs/testnet.toml" >"$spec"
     run "$OUT/pool-$round" 9 "$strong_and_weak" "$spec" &
     pool=$!
