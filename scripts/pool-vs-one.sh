@@ -5,9 +5,9 @@
 # model of a target accuracy on images that miners do not see.
 #
 #   scripts/pool-vs-one.sh     ROUNDS=10 BUDGET=2000000000 TRAIN_S=240 TARGETS=.80,.90,.95,.99 OUT=FOLDER PODL=target/release/podl
-#     (FIRST=1 numbers the rounds.) Filler data, one phase a round; with DATASET=cifar10:DIR or another data set, which takes three blocks to be published,
-#     BLOCKS=10 of its task, VALIDATION=N training images held back, LAYERS=6 convolution layers,
-#     LUT=100000 bound
+#     FIRST=1 numbers the rounds, LAYERS=6 and LUT=100000 bound the networks. Filler data, one phase a round; with
+#     DATASET=cifar10:DIR or another data set, which takes three blocks to be published, BLOCKS=10 of its task, with
+#     VALIDATION=N training images held back.
 #
 # Limits: all processes share this machine's processors, so 6.4 budgets must fit them well, other work included; the last
 # line says what part of its budget the strong miners trained. Managers check and replay beside their miners.
@@ -72,6 +72,8 @@ for round in $(seq "$FIRST" $((FIRST + ROUNDS - 1))); do
         "$(dirname "$0")/../chain-spec/specs/testnet.toml" >"$spec"
     run "$OUT/pool-$round" 9 "$strong_and_weak" "$spec" &
     pool=$!
+    # Both look for free ports, and would find the same ones at the same moment.
+    sleep 5
     run "$OUT/one-$round" 1 "$BUDGET" "$spec" &
     one=$!
     wait "$pool" && wait "$one"
