@@ -31,7 +31,7 @@ pub(super) struct StudyArgs {
     /// Recorded trainings, a CSV file; what networks reach is predicted from them. `made-up` needs none.
     #[arg(long, value_name = "FILE")]
     records: Option<PathBuf>,
-    /// Where figures go: an SVG file and its data as JSON each, and all measures in measures.json.
+    /// Where figures go, as SVG and PNG with their data as JSON, and all measures as measures.json.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -66,8 +66,9 @@ pub(super) fn run(args: &StudyArgs, out: &Out) -> anyhow::Result<()> {
 
 /// Writes a figure and its data.
 fn draw(figure: &Figure, folder: &Path) -> anyhow::Result<()> {
-    let svg = chart(figure).svg()?;
-    write_replacing(&folder.join(format!("{}.svg", figure.name)), svg.as_bytes())?;
+    let chart = chart(figure);
+    write_replacing(&folder.join(format!("{}.svg", figure.name)), chart.svg()?.as_bytes())?;
+    write_replacing(&folder.join(format!("{}.png", figure.name)), &chart.png()?)?;
     write_json(&folder.join(format!("{}.json", figure.name)), figure)
 }
 
