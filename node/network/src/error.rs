@@ -2,7 +2,7 @@
 
 use std::io;
 
-use libp2p::{Multiaddr, PeerId};
+use libp2p::{Multiaddr, PeerId, TransportError, swarm};
 
 /// Failures of starting or steering the network.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +78,29 @@ pub enum DialError {
     /// The network was shut down.
     #[error("the network is shut down")]
     Closed,
+}
+
+impl DialError {
+    /// A dial that failed, in one line: every transport that was tried wraps what the next one says, and the innermost
+    /// is the system's word.
+    pub(crate) fn unreachable(error: &swarm::DialError) -> Self {
+        let swarm::DialError::Transport(tries) = error else { return Self::Unreachable(error.to_string()) };
+        let mut reasons = Vec::new();
+        for (_, error) in tries {
+            // Displayed itself, an error of a transport is empty.
+            let text = match error {
+                TransportError::Other(error) => error.to_string(),
+                unsupported => unsupported.to_string(),
+            };
+            // The last line is the innermost cause, and the end of it what the system says.
+            let last = text.lines().next_back().unwrap_or_default().trim_start_matches(" - ");
+            let reason = last.rsplit(": ").next().unwrap_or_default().to_owned();
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        }
+        Self::Unreachable(reasons.join(", "))
+    }
 }
 
 /// Failures of a request.
@@ -189,4 +212,21 @@ pub enum FetchError {
     /// The network was shut down.
     #[error("the network is shut down")]
     Closed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_dial_is_told_in_one_line() {
+        let refused = "Multiple dial errors occurred:\n - Connection refused (os error 111): Multiple dial errors \
+                       occurred:\n - Connection refused (os error 111): Connection refused (os error 111)";
+        let once = "Multiple dial errors occurred:\n - Connection refused (os error 111)";
+        let tried = |text: &str| (Multiaddr::empty(), TransportError::Other(io::Error::other(text.to_owned())));
+        let error = swarm::DialError::Transport(vec![tried(refused), tried(once), tried("Timeout has been reached")]);
+        let told = DialError::unreachable(&error).to_string();
+        assert_eq!(told, "cannot connect: Connection refused (os error 111), Timeout has been reached");
+        assert!(!DialError::unreachable(&swarm::DialError::Aborted).to_string().contains('\n'));
+    }
 }

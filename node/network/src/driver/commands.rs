@@ -103,7 +103,7 @@ impl Driver {
         let connection = options.connection_id();
         self.dials.begin(connection, address, answer);
         if let Err(error) = self.swarm.dial(options) {
-            self.dials.failed(connection, DialError::Unreachable(error.to_string()));
+            self.dials.failed(connection, DialError::unreachable(&error));
         }
     }
 

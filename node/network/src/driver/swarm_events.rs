@@ -72,7 +72,7 @@ impl Driver {
             return;
         }
         tracing::debug!(?peer, %error, "dial failed");
-        self.dials.failed(connection, DialError::Unreachable(error.to_string()));
+        self.dials.failed(connection, DialError::unreachable(error));
     }
 
     fn on_behaviour_event(&mut self, event: BehaviourEvent) {

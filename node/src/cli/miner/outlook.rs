@@ -1,5 +1,6 @@
 //! What a miner may expect to be paid. Estimates for people: the books are the pool's, in integers.
 
+use podl_chain_spec::Amount;
 use podl_pool::protocol::Standing;
 
 use super::super::output::grouped;
@@ -28,16 +29,19 @@ pub(super) fn band(standing: &Standing) -> Option<(u64, u64)> {
 pub(super) fn podl(units: u64) -> String {
     match units {
         0 => "0".into(),
-        // Less than a PODL: all that matters comes late.
-        1..UNITS => podl_chain_spec::Amount(units).to_string(),
-        _ if units < 1000 * UNITS => podl_chain_spec::Amount(units / 10_000 * 10_000).to_string(),
+        // Three digits of less than a PODL, down to its smallest part; two decimals of more.
+        1..1000 => Amount(units).to_string(),
+        1000..UNITS => {
+            let step = 10u64.pow(units.ilog10() - 2);
+            Amount(units / step * step).to_string()
+        }
+        _ if units < 1000 * UNITS => Amount(units / 10_000 * 10_000).to_string(),
         _ => grouped(units / UNITS),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use podl_chain_spec::Amount;
     use podl_pool::ledger::Luck;
 
     use super::*;
@@ -70,7 +74,8 @@ mod tests {
         for (units, text) in [
             (0, "0"),
             (12, "0.000012"),
-            (512_300, "0.5123"),
+            (512_345, "0.512"),
+            (62_295, "0.0622"),
             (1_254_999, "1.25"),
             (999_990_000, "999.99"),
             (1_234_567_890_000, "1,234,567"),
