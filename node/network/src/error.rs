@@ -92,7 +92,9 @@ impl DialError {
                 TransportError::Other(error) => error.to_string(),
                 unsupported => unsupported.to_string(),
             };
-            let reason = text.trim().rsplit(": ").next().unwrap_or_default().to_owned();
+            // The last line is the innermost cause, and the end of it what the system says.
+            let last = text.lines().next_back().unwrap_or_default().trim_start_matches(" - ");
+            let reason = last.rsplit(": ").next().unwrap_or_default().to_owned();
             if !reasons.contains(&reason) {
                 reasons.push(reason);
             }
@@ -220,9 +222,9 @@ mod tests {
     fn a_failed_dial_is_told_in_one_line() {
         let refused = "Multiple dial errors occurred:\n - Connection refused (os error 111): Multiple dial errors \
                        occurred:\n - Connection refused (os error 111): Connection refused (os error 111)";
+        let once = "Multiple dial errors occurred:\n - Connection refused (os error 111)";
         let tried = |text: &str| (Multiaddr::empty(), TransportError::Other(io::Error::other(text.to_owned())));
-        let error =
-            swarm::DialError::Transport(vec![tried(refused), tried(refused), tried("Timeout has been reached")]);
+        let error = swarm::DialError::Transport(vec![tried(refused), tried(once), tried("Timeout has been reached")]);
         let told = DialError::unreachable(&error).to_string();
         assert_eq!(told, "cannot connect: Connection refused (os error 111), Timeout has been reached");
         assert!(!DialError::unreachable(&swarm::DialError::Aborted).to_string().contains('\n'));
