@@ -52,7 +52,7 @@ times() {
             if (/phase=Train/) { counts = filler == /task="filler"/; start = seconds($1) }
         }
         counts && /best of the pool/ {
-            match($0, /count=[0-9]+/); count = substr($0, RSTART + 6, RLENGTH - 6)
+            match($0, /count=[0-9]+/); count = substr($0, RSTART + 6, RLENGTH - 6) + 0
             match($0, /images=[0-9]+/); images = substr($0, RSTART + 7, RLENGTH - 7)
             for (i = split(targets, goal, ","); i > 0; i--)
                 if (!(i in at) && count >= goal[i] * images) at[i] = before + since(start)

@@ -1,14 +1,12 @@
 //! Handing out leases: who goes on with what, who explores, who exploits what, how much, and when it is too late.
 
+use super::outlook::Outlook;
 use super::units::SLACK_IMAGES;
 use super::{Manager, MinerRecord, Search};
 use crate::lease::{Done, LeaseState, Running};
 use crate::protocol::{Refusal, Reply, STEPS};
 use crate::types::{Assignment, BackupTally, Class, DataSource, Elite, Lease, LeaseId, MinerId, Purpose};
 
-/// Passes over the data after which a network has learned half of what it can learn, in hundredths. Measured:
-/// quantisation-aware training on CIFAR-10 reaches .76, .92 and 1 of its gain over chance after 3, 10 and 30 passes.
-const HALF_LEARNED_PERCENT: u64 = 107;
 /// Shortest time between two results of a lease: each costs an evaluation on both sides.
 const LEAST_STEP_MS: u64 = 2500;
 /// Results of a lease whose miner has always finished, and of one whose has not.
@@ -217,8 +215,7 @@ impl Manager {
         let (ahead_ms, least) =
             if is_early { (self.params.lease_ms, u64::from(self.params.least_gain_permille)) } else { (left_ms, 0) };
         let rank_images = u64::from(search.plan.rank_images());
-        let chance = rank_images / u64::from(search.interval.workload.classes.max(1));
-        let half = u64::from(train_images(search)).saturating_mul(HALF_LEARNED_PERCENT) / 100;
+        let outlook = Outlook::of(search);
         let is_reliable = |owner| self.miners.get(owner).is_some_and(MinerRecord::is_reliable);
         let busy = |e: &Elite| {
             let of_it = memory.units.iter().filter(|u| u.architecture == e.architecture && !u.holders.is_empty());
@@ -227,10 +224,11 @@ impl Manager {
         // A network of which a lease does not train the least that is worth it is not for this miner.
         let fits = |e: &Elite| images_in(e, self.params.lease_ms).is_some_and(|images| images >= SLACK_IMAGES);
         let promises = memory.elites.iter().filter(|e| !busy(e) && fits(e)).filter_map(|e| {
-            let gain = gain_thousandths(e, chance, images_in(e, ahead_ms)?, half);
+            let promise =
+                outlook.thousandths(e.count, search.plan.rank_images(), e.images, images_in(e, ahead_ms)?, e.stalls);
             // A miner has the weights of its own models in full.
             let bonus = if e.miner == *miner { rank_images * 2 } else { 0 };
-            Some((u64::from(e.count) * 1000 + gain + bonus, e))
+            Some((promise + bonus, e))
         });
         let (promise, elite) = promises.max_by_key(|(promise, e)| (*promise, std::cmp::Reverse(e.rank())))?;
         (promise > u64::from(best.count) * 1000 + rank_images * least).then(|| elite.clone())
@@ -274,15 +272,4 @@ pub(super) fn train_images(search: &Search) -> u32 {
         // Filler shards are small: several passes make one rung.
         DataSource::Filler { .. } => search.interval.workload.shard_images.saturating_mul(8),
     }
-}
-
-/// What so many images more may bring a confirmed model, in thousandths of a count: its gain over chance grows along
-/// n / (n + half). Every training that brought nothing halves the hope.
-fn gain_thousandths(elite: &Elite, chance: u64, more: u64, half: u64) -> u64 {
-    let (n, more, half) = (u128::from(elite.images.max(1)), u128::from(more), u128::from(half.max(1)));
-    let gain = u128::from(u64::from(elite.count).saturating_sub(chance)) * 1000;
-    // gain x (n + more)(n + half) / (n (n + more + half)) - gain
-    let more = more.min(1 << 40);
-    let brought = gain * more * half / (n * (n + more + half)).max(1);
-    u64::try_from(brought.min(gain * 4)).unwrap_or(u64::MAX) >> elite.stalls.min(32)
 }

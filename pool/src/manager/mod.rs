@@ -15,6 +15,7 @@ mod commit;
 mod event;
 mod explore;
 mod miners;
+mod outlook;
 mod params;
 mod proposals;
 mod search;

@@ -1,5 +1,6 @@
 //! The state of the search in one interval, and what is remembered of a task between its rounds.
 
+use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +10,7 @@ use podl_consensus::types::{BlobRef, BlockHash, ModelRoot};
 use podl_consensus::workload::Architecture;
 use serde::{Deserialize, Serialize};
 
+use super::outlook::Outlook;
 use super::proposals::Proposals;
 use super::units::Unit;
 use crate::types::{Elite, EvaluationPlan, Interval, MinerId, Past};
@@ -63,8 +65,10 @@ impl TaskMemory {
     }
 
     /// Takes in a confirmed model. True when it is a new best. Of one network the best model is kept; the best of each
-    /// miner as long as there is room, since that miner can go on from its own weights.
-    pub fn insert(&mut self, mut elite: Elite) -> bool {
+    /// miner as long as there is room, since that miner can go on from its own weights. Half of the places are for the
+    /// best as they are, the others for what would count most if it were trained as long as the best: or what a pool
+    /// trained for long would leave no room for what it has just found.
+    pub fn insert(&mut self, mut elite: Elite, outlook: Outlook, rank_images: u32) -> bool {
         let (root, count) = (elite.artefact.root, elite.count);
         let was_best = self.elites.first().is_some_and(|e| (e.artefact.root, e.count) == (root, count));
         if let Some(known) = self.elites.iter().find(|e| e.artefact.root == root) {
@@ -78,14 +82,23 @@ impl TaskMemory {
         self.elites.retain(|e| e.architecture != elite.architecture);
         self.elites.push(elite);
         self.elites.sort_by_key(Elite::rank);
-        let mut seen = BTreeSet::new();
         if self.elites.len() > MOST_ELITES {
-            // The last one that is not its miner's best, else the last.
-            let spare: Vec<bool> = self.elites.iter().map(|e| !seen.insert(e.miner)).collect();
-            let drop = spare.iter().rposition(|&spare| spare).unwrap_or(MOST_ELITES);
-            self.elites.remove(drop);
+            self.drop_one(outlook, rank_images);
         }
         !was_best && self.elites.first().is_some_and(|e| e.artefact.root == root)
+    }
+
+    /// Drops the least promising of the lower half, one that is not its miner's best if there is one.
+    fn drop_one(&mut self, outlook: Outlook, rank_images: u32) {
+        let images = self.elites.first().map_or(0, |best| best.images);
+        let mut seen = BTreeSet::new();
+        let places = self.elites.iter().enumerate().map(|(place, elite)| {
+            let is_spare = !seen.insert(elite.miner);
+            (!is_spare, outlook.at(elite, rank_images, images), Reverse(place))
+        });
+        if let Some((.., Reverse(place))) = places.skip(MOST_ELITES / 2).min() {
+            self.elites.remove(place);
+        }
     }
 
     /// Forgets what was trained: on new data, training an architecture again is new work.

@@ -3,6 +3,7 @@
 use podl_consensus::types::BlobRef;
 use podl_nas::search::MOST_REWARD;
 
+use super::outlook::Outlook;
 use super::{Effect, Job, JobKind, Manager, Outcome};
 use crate::lease::{Done, Running};
 use crate::protocol::{Refusal, Reply};
@@ -34,7 +35,7 @@ impl Manager {
         }
         self.unit_claimed(unit, done);
         self.consider_audit(miner, &share);
-        if self.must_check(&miner, &share) {
+        if self.must_check(&miner, &share, done.seen_images) {
             let parent = self.search.as_ref().map(|s| s.parent()).unwrap_or_default();
             let artefact = share.artefact;
             let kind = JobKind::Share { miner, share: Box::new(share), macs, unit, done };
@@ -103,14 +104,20 @@ impl Manager {
         Ok(Admitted { macs, unit, done: done.ok_or((Refusal::NoLease, 0))? })
     }
 
-    /// Every claimed improvement is checked; of the rest, one in as many as the miner's run of valid results.
-    fn must_check(&mut self, miner: &MinerId, share: &Share) -> bool {
-        let Some(memory) = self.memories.current() else { return true };
+    /// Every claimed improvement is checked, and what would be near the best if it were trained as long; of the rest, one
+    /// in as many as the miner's run of valid results.
+    fn must_check(&mut self, miner: &MinerId, share: &Share, seen_images: u64) -> bool {
+        let (Some(memory), Some(search)) = (self.memories.current(), self.search.as_ref()) else { return true };
         let near = |e: &Elite| u64::from(share.correct) * 100 >= u64::from(e.public_correct) * 95;
         if memory.elites.first().is_none_or(near) || memory.best_of(miner).is_none_or(near) {
             return true;
         }
-        self.draw_check(miner)
+        let would_be_near = memory.elites.first().is_some_and(|best| {
+            let more = best.images.saturating_sub(seen_images);
+            let then = Outlook::of(search).thousandths(share.correct, search.plan.public_images, seen_images, more, 0);
+            then >= u64::from(best.public_correct) * 950
+        });
+        would_be_near || self.draw_check(miner)
     }
 
     /// Queues an evaluation.
@@ -238,8 +245,9 @@ impl Manager {
 
     fn take_elite(&mut self, elite: Elite, effects: &mut Vec<Effect>) {
         let (miner, root, count) = (elite.miner, elite.artefact.root, elite.count);
-        let images = self.search.as_ref().map_or(0, |s| s.plan.rank_images());
-        if self.memories.current_mut().is_some_and(|m| m.insert(elite)) {
+        let Some(search) = self.search.as_ref() else { return };
+        let (outlook, images) = (Outlook::of(search), search.plan.rank_images());
+        if self.memories.current_mut().is_some_and(|m| m.insert(elite, outlook, images)) {
             effects.push(Effect::Improved { miner, root, count, images });
         }
         self.watch_leaders();

@@ -4,6 +4,7 @@ use podl_chain_spec::{AccountId, Amount, ChainSpec, Hash32};
 use podl_consensus::types::BlobRef;
 use podl_consensus::workload::{Architecture, Workload};
 
+use super::outlook::Outlook;
 use super::*;
 use crate::calibration::CalibrationJob;
 use crate::ledger::{PayScheme, WonBlock};
@@ -272,14 +273,43 @@ fn every_bad_share_has_its_refusal() {
 fn a_model_that_training_does_not_change_is_no_new_best_and_no_new_hope() {
     let mut pool = Pool::new(1);
     pool.work(1, 40, 150);
+    let outlook = Outlook::of(pool.manager.search().unwrap());
     let memory = pool.manager.memories.current_mut().unwrap();
     let mut best = memory.elites[0].clone();
     memory.elites[0].stalls = 3;
     best.images += 1000;
-    assert!(!memory.insert(best.clone()));
+    assert!(!memory.insert(best.clone(), outlook, PLAN.holdout_images));
     assert_eq!((memory.elites[0].stalls, memory.elites[0].images), (3, best.images));
     best.count += 1;
-    assert!(memory.insert(best), "a better count of it");
+    assert!(memory.insert(best, outlook, PLAN.holdout_images), "a better count of it");
+}
+
+#[test]
+fn what_was_found_late_has_a_place_beside_what_was_trained_for_long() {
+    let mut pool = Pool::new(1);
+    pool.work(1, 40, 150);
+    let search = pool.manager.search().unwrap();
+    let (outlook, pass) = (Outlook::of(search), u64::from(super::assign::train_images(search)));
+    let memory = pool.manager.memories.current_mut().unwrap();
+    let first = memory.elites.remove(0);
+    let network = |number: u16| {
+        let mut architecture = first.architecture.clone();
+        architecture.layers[0].filters = 1000 + number;
+        architecture
+    };
+    for number in 0..16 {
+        let artefact = BlobRef { root: Hash32([number as u8 + 1; 32]), bytes: 1 };
+        let count = 200 - u32::from(number);
+        let long = Elite { artefact, architecture: network(number), count, images: 20 * pass, ..first.clone() };
+        memory.insert(long, outlook, PLAN.holdout_images);
+    }
+    let artefact = BlobRef { root: Hash32([99; 32]), bytes: 1 };
+    let fresh = Elite { artefact, architecture: network(99), count: 150, images: pass, ..first.clone() };
+    assert!(!memory.insert(fresh.clone(), outlook, PLAN.holdout_images), "not the best");
+    assert!(memory.elites.contains(&fresh) && memory.elites.len() == 16, "but it may become that");
+    let hopeless = Elite { artefact: first.artefact, architecture: network(98), count: 60, ..fresh.clone() };
+    memory.insert(hopeless.clone(), outlook, PLAN.holdout_images);
+    assert!(memory.elites.contains(&fresh) && !memory.elites.contains(&hopeless));
 }
 
 #[test]
