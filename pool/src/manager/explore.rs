@@ -9,15 +9,12 @@ use super::search::{Search, architecture_name};
 use super::units::SLACK_IMAGES;
 use crate::partition::{Halving, Subspace};
 use crate::protocol::ASSIGNMENTS;
-use crate::rng::SeededRng;
 use crate::types::{Assignment, Class, MinerId, Purpose};
 
-/// Training multiply-accumulates of one image in a middling network of the paper's space; sizes rungs where no network of
-/// the task's own is found to go by.
+/// Training multiply-accumulates of one image of so many pixels in a middling network of the paper's space; sizes rungs
+/// until a network of the task is confirmed.
 const TYPICAL_TRAINING_MACS: u64 = 9_000_000;
-/// Networks that are drawn to find [`SAMPLE`] that a task admits, the middle one of which sizes its rungs.
-const DRAWS: u32 = 1000;
-const SAMPLE: usize = 9;
+const TYPICAL_PIXELS: u64 = 32 * 32;
 /// Fewest images of a candidate.
 const LEAST_RUNG: u64 = 256;
 /// Passes over the data after which a network has learned what it can: no candidate gets more.
@@ -87,7 +84,7 @@ impl Manager {
         let search = self.search.as_ref()?;
         let memory = self.memories.current_mut()?;
         let best = memory.elites.first().and_then(|e| search.interval.training_macs(&e.architecture).ok());
-        let macs = u128::from(best.unwrap_or_else(|| typical_macs(search, &mut self.rng)).max(1));
+        let macs = u128::from(best.unwrap_or_else(|| typical_macs(search)).max(1));
         let images_in = |macs_there: u128| u64::try_from(macs_there / macs).unwrap_or(u64::MAX);
         let passes = |passes: u32| u64::from(train_images(search)).saturating_mul(passes.into()).max(LEAST_RUNG);
         let rung = Rung::new(
@@ -124,11 +121,9 @@ impl Manager {
     }
 }
 
-/// What an image costs in a middling network that a task admits.
-fn typical_macs(search: &Search, rng: &mut SeededRng) -> u64 {
-    let whole = Subspace::whole(search.interval.workload.space.clone());
-    let drawn = (0..DRAWS).filter_map(|_| whole.draw(rng)).filter(|network| search.interval.admits(network));
-    let mut macs: Vec<u64> = drawn.filter_map(|n| search.interval.training_macs(&n).ok()).take(SAMPLE).collect();
-    macs.sort_unstable();
-    macs.get(macs.len() / 2).copied().unwrap_or(TYPICAL_TRAINING_MACS)
+/// What an image costs to train on in a middling network of the task's input: costs go with its pixels.
+fn typical_macs(search: &Search) -> u64 {
+    let input = search.interval.workload.input;
+    let pixels = u64::from(input.height) * u64::from(input.width);
+    (TYPICAL_TRAINING_MACS * pixels / TYPICAL_PIXELS).max(1)
 }
