@@ -49,20 +49,26 @@ fn unaudited(spec: &ChainSpec) -> PoolParams {
     params
 }
 
-fn manager(spec: &ChainSpec, clock: Clock) -> (Arc<ManagerDriver>, Receiver<PoolAction>) {
-    let (sender, actions) = channel();
-    let sender = Mutex::new(sender);
-    let config = ManagerConfig {
-        params: unaudited(spec),
-        seed: [4; 32],
+/// A manager without a journal, of whose actions nobody hears.
+fn config(spec: &ChainSpec, params: PoolParams, seed: u8, clock: Clock) -> ManagerConfig {
+    ManagerConfig {
+        params,
+        seed: [seed; 32],
         caps: spec.caps.clone(),
         threads: 1,
         store_bytes: 64 << 20,
         store: Box::new(MemoryStore::default()),
         journal: None,
         clock,
-        sink: Arc::new(move |action| sender.lock().unwrap().send(action).unwrap()),
-    };
+        sink: Arc::new(|_| ()),
+    }
+}
+
+fn manager(spec: &ChainSpec, clock: Clock) -> (Arc<ManagerDriver>, Receiver<PoolAction>) {
+    let (sender, actions) = channel();
+    let sender = Mutex::new(sender);
+    let sink = Arc::new(move |action| sender.lock().unwrap().send(action).unwrap());
+    let config = ManagerConfig { sink, ..config(spec, unaudited(spec), 4, clock) };
     (Arc::new(ManagerDriver::start(config).unwrap()), actions)
 }
 

@@ -196,10 +196,14 @@ impl Manager {
         }
     }
 
+    /// Images that models are ranked by, and among how many classes.
+    fn ranked_by(&self) -> Option<(u32, u16)> {
+        self.search.as_ref().map(|s| (s.plan.rank_images(), s.interval.workload.classes))
+    }
+
     /// What a confirmed model earns under pay by performance: how far it is above chance, in integers.
     fn note_points(&mut self, miner: &MinerId, count: u32) {
-        let judged = self.search.as_ref().map(|s| (s.plan.rank_images(), s.interval.workload.classes));
-        if let (Some((images, classes)), Some(record)) = (judged, self.miners.get(miner))
+        if let (Some((images, classes)), Some(record)) = (self.ranked_by(), self.miners.get(miner))
             && is_above_chance(count, images, classes)
         {
             let points = (u64::from(count) * u64::from(classes)).saturating_sub(images.into());
@@ -220,8 +224,7 @@ impl Manager {
     /// of it.
     fn note_unit(&mut self, share: &Share, id: u64, done: Done, count: u32) {
         let Some(unit) = self.unit_progressed(share.lease, id, done) else { return };
-        let judged = self.search.as_ref().map(|s| (s.plan.rank_images(), s.interval.workload.classes));
-        let (rank_images, classes) = judged.unwrap_or((1, 1));
+        let (rank_images, classes) = self.ranked_by().unwrap_or((1, 1));
         let Some(memory) = self.memories.current_mut() else { return };
         match unit.purpose {
             Purpose::Exploit => {

@@ -14,6 +14,7 @@ use crate::types::{Assignment, Class, LeaseId, MinerId, Purpose};
 pub(super) const MOST_UNITS: usize = 4096;
 /// Images that whole batches may leave of an order.
 pub(super) const SLACK_IMAGES: u64 = 128;
+
 /// A network that is to be trained further.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {

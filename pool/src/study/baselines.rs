@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use podl_nas::search::StrategyKind;
 
-use super::figure::{Bar, Figure, Findings, Shape};
+use super::figure::{Bar, Figure, Findings};
 use super::measure::{Goal, Measure, for_each_seed};
 use super::race::{Team, race};
 use super::setup::{self, PHASE_MS, STRONG, miners};
-use super::speedup::{LIMIT_PHASES, MOST_HARD_SEEDS, Race, quantile, sample, time_to};
+use super::speedup::{LIMIT_PHASES, Race, hard_races, quantile, sample, time_to};
 use super::statistics::{bootstrap, mean};
 use crate::partition::{Subspace, algorithm1, boxes_for, disjoint};
 use crate::rng::SeededRng;
@@ -51,24 +51,22 @@ const SCHEMES: [Scheme; 4] = [
 pub fn baselines(landscape: &Arc<dyn Landscape>, seeds: u64) -> Findings {
     let easy =
         Race { target_ppm: quantile(&sample(landscape), 0.01), percent: Some(1.0), strategy: StrategyKind::Predictor };
-    let hard =
-        [600_000, 700_000].map(|target_ppm| Race { target_ppm, percent: None, strategy: StrategyKind::Predictor });
     let mut measures = Vec::new();
     let mut bars = Vec::new();
-    for wanted in [easy].into_iter().chain(hard) {
+    for wanted in [easy].into_iter().chain(hard_races()) {
         let found = beside_others(landscape, seeds, &wanted);
         let target = wanted.target_ppm / 1000;
         let labels = SCHEMES.iter().map(|scheme| format!("{} .{target:03}", scheme.short));
         bars.extend(found.iter().skip(1).zip(labels).map(|(measure, label)| Bar::of(measure, label)));
         measures.extend(found);
     }
-    let title = "How many times sooner a pool of nine is than other schemes".into();
-    let figure = Figure { name: "baselines", title, y: "times sooner", shape: Shape::Bars(bars) };
+    let title = "How many times sooner a pool of nine is than other schemes";
+    let figure = Figure::bars("baselines", title, "times sooner", bars);
     Findings { measures, figures: vec![figure] }
 }
 
 fn beside_others(landscape: &Arc<dyn Landscape>, seeds: u64, wanted: &Race) -> Vec<Measure> {
-    let seeds = if wanted.percent.is_some() { seeds } else { seeds.min(MOST_HARD_SEEDS) };
+    let seeds = wanted.seeds(seeds);
     let target = format!(".{:03}", wanted.target_ppm / 1000);
     let pool = for_each_seed(seeds, |seed| time_to(landscape, miners(9, 0), wanted, seed));
     let minutes = bootstrap(&pool, |p| mean(p, |ms| ms / 60_000.0));

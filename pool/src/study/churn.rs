@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use podl_nas::search::StrategyKind;
 
-use super::figure::{Bar, Figure, Findings, Shape};
+use super::figure::{Bar, Figure, Findings};
 use super::measure::{Goal, Measure, for_each_seed};
 use super::setup::{self, LEASE_MS, PHASE_MS, miners};
 use super::statistics::{bootstrap, mean};
@@ -50,8 +50,8 @@ pub fn churn(landscape: &Arc<dyn Landscape>, seeds: u64) -> Findings {
     let labels = ["calm", "0.1", "0.5", "heavy-tailed", "a third"];
     let wasted = measures.iter().filter(|m| m.measure.starts_with("work wasted"));
     let bars = wasted.zip(labels).map(|(measure, label)| Bar::of(measure, label)).collect();
-    let title = "Work wasted by deaths, so many in the time of a lease".into();
-    let figure = Figure { name: "churn", title, y: "part of the training", shape: Shape::Bars(bars) };
+    let title = "Work wasted by deaths, so many in the time of a lease";
+    let figure = Figure::bars("churn", title, "part of the training", bars);
     Findings { measures, figures: vec![figure] }
 }
 

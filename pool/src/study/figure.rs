@@ -61,6 +61,13 @@ pub struct Findings {
     pub figures: Vec<Figure>,
 }
 
+impl Figure {
+    /// Bars, side by side.
+    pub fn bars(name: &'static str, title: &str, y: &'static str, bars: Vec<Bar>) -> Self {
+        Self { name, title: title.into(), y, shape: Shape::Bars(bars) }
+    }
+}
+
 impl Findings {
     /// Measures without anything to look at.
     pub fn plain(measures: Vec<Measure>) -> Self {
@@ -76,8 +83,7 @@ impl Findings {
         labels: [&str; N],
     ) -> Self {
         let bars = measures.iter().zip(labels).map(|(measure, label)| Bar::of(measure, label)).collect();
-        let figures = vec![Figure { name, title: title.into(), y, shape: Shape::Bars(bars) }];
-        Self { measures, figures }
+        Self { measures, figures: vec![Figure::bars(name, title, y, bars)] }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use podl_nas::search::StrategyKind;
 
-use super::figure::{Bar, Figure, Findings, Shape};
+use super::figure::{Bar, Figure, Findings};
 use super::measure::{Goal, Measure, for_each_seed};
 use super::setup::{self, miners};
 use super::statistics::{bootstrap, mean};
@@ -16,7 +16,7 @@ use crate::types::meets_bounds;
 /// Random feasible networks that tell what share of single evaluations reaches a target.
 const SAMPLE: usize = 4000;
 /// Most seeds for targets without a share of evaluations.
-pub(super) const MOST_HARD_SEEDS: u64 = 10;
+const MOST_HARD_SEEDS: u64 = 10;
 /// Phases after which a search that has not found it counts as having taken that long.
 pub(super) const LIMIT_PHASES: u32 = 60;
 /// What is looked for and how.
@@ -25,6 +25,18 @@ pub(super) struct Race {
     /// Percent of single evaluations that reach it.
     pub percent: Option<f64>,
     pub strategy: StrategyKind,
+}
+
+impl Race {
+    /// Seeds of those asked for: hard targets take hundreds of evaluations, each with a fit of the predictor.
+    pub fn seeds(&self, seeds: u64) -> u64 {
+        if self.percent.is_some() { seeds } else { seeds.min(MOST_HARD_SEEDS) }
+    }
+}
+
+/// Targets that no share of random networks worth naming reaches.
+pub(super) fn hard_races() -> [Race; 2] {
+    [600_000, 700_000].map(|target_ppm| Race { target_ppm, percent: None, strategy: StrategyKind::Predictor })
 }
 
 /// Speed-up of nine equal miners and of five strong and four weak ones over one strong miner. Drawn at random, one
@@ -40,11 +52,9 @@ pub fn speedup(landscape: &Arc<dyn Landscape>, seeds: u64) -> Findings {
         let target_ppm = quantile(&sample, percent.unwrap_or(1.0) / 100.0);
         Race { target_ppm, percent, strategy }
     });
-    let hard =
-        [600_000, 700_000].map(|target_ppm| Race { target_ppm, percent: None, strategy: StrategyKind::Predictor });
     let mut measures = Vec::new();
     let mut bars: [Vec<Bar>; 2] = Default::default();
-    for race in races.chain(hard) {
+    for race in races.chain(hard_races()) {
         let pair = speedup_of(landscape, seeds, &race);
         let which = usize::from(race.strategy != StrategyKind::Random);
         let target = race.target_ppm / 1000;
@@ -57,13 +67,12 @@ pub fn speedup(landscape: &Arc<dyn Landscape>, seeds: u64) -> Findings {
         ("speedup", "Speed-up over one miner by the target accuracy, default search", predictor),
         ("speedup-random", "Speed-up over one miner by the target accuracy, random search", random),
     ]
-    .map(|(name, title, bars)| Figure { name, title: title.into(), y: "times sooner", shape: Shape::Bars(bars) });
+    .map(|(name, title, bars)| Figure::bars(name, title, "times sooner", bars));
     Findings { measures, figures: figures.into() }
 }
 
 fn speedup_of(landscape: &Arc<dyn Landscape>, seeds: u64, race: &Race) -> [Measure; 2] {
-    // Hard targets take hundreds of evaluations, each with a fit of the predictor.
-    let seeds = if race.percent.is_some() { seeds } else { seeds.min(MOST_HARD_SEEDS) };
+    let seeds = race.seeds(seeds);
     let times = for_each_seed(seeds, |seed| {
         [(1, 0), (9, 0), (5, 4)].map(|(strong, weak)| time_to(landscape, miners(strong, weak), race, seed))
     });

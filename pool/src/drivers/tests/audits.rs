@@ -147,25 +147,17 @@ impl Audited {
         spec.phases.train_ms = 8000;
         let (sender, actions) = channel();
         let sender = Mutex::new(sender);
-        let config = ManagerConfig {
-            params: PoolParams {
-                explore_first_permille: 150,
-                // Filler data are soon known by heart: further training promises nothing, and is wanted here.
-                least_gain_permille: 0,
-                // Every result is drawn, so that cheats are found as soon as there is time for a replay.
-                always_check: u32::MAX,
-                audits: AuditRule { permille: 1000, queue: 8, upload_ms: 3000 },
-                ..PoolParams::for_chain(&spec, AccountId([9; 32]))
-            },
-            seed: [seed; 32],
-            caps: spec.caps.clone(),
-            threads: 1,
-            store_bytes: 64 << 20,
-            store: Box::new(MemoryStore::default()),
-            journal,
-            clock: system_clock(),
-            sink: Arc::new(move |action| drop(sender.lock().unwrap().send(action))),
+        let params = PoolParams {
+            explore_first_permille: 150,
+            // Filler data are soon known by heart: further training promises nothing, and is wanted here.
+            least_gain_permille: 0,
+            // Every result is drawn, so that cheats are found as soon as there is time for a replay.
+            always_check: u32::MAX,
+            audits: AuditRule { permille: 1000, queue: 8, upload_ms: 3000 },
+            ..PoolParams::for_chain(&spec, AccountId([9; 32]))
         };
+        let sink = Arc::new(move |action| drop(sender.lock().unwrap().send(action)));
+        let config = ManagerConfig { journal, sink, ..config(&spec, params, seed, system_clock()) };
         let manager = Arc::new(ManagerDriver::start(config).unwrap());
         Self { spec, manager, actions, began: Arc::default() }
     }

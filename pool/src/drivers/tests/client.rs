@@ -46,17 +46,7 @@ impl Pool {
         };
         change(&mut params);
         let (clock, time) = hand_clock();
-        let config = ManagerConfig {
-            params,
-            seed: [seed; 32],
-            caps: spec.caps.clone(),
-            threads: 1,
-            store_bytes: 64 << 20,
-            store: Box::new(MemoryStore::default()),
-            journal: None,
-            clock,
-            sink: Arc::new(|_| ()),
-        };
+        let config = config(&spec, params, seed, clock);
         Self { manager: Arc::new(ManagerDriver::start(config).unwrap()), spec, time }
     }
 
