@@ -3,7 +3,7 @@
 use podl_consensus::workload::{Architecture, Setting};
 use serde::{Deserialize, Serialize};
 
-use super::controller::{Controller, Start, Weights, initial_weights};
+use super::controller::{Controller, Start, Weights, WrongWeights, initial_weights};
 use super::strategy::{draw, keep_best};
 use super::{MOST_REWARD, SearchBox, Strategy};
 use crate::data::Random;
@@ -70,7 +70,7 @@ impl Reinforce {
         (0..self.search_box.len()).flat_map(layer).collect()
     }
 
-    fn controller(&self) -> candle_core::Result<Controller> {
+    fn controller(&self) -> Result<Controller, WrongWeights> {
         let choices = self.choices();
         match &self.weights {
             Some(weights) => Controller::new(&choices, weights),
@@ -81,11 +81,11 @@ impl Reinforce {
         }
     }
 
-    fn roll_out(&mut self) -> candle_core::Result<Vec<u32>> {
+    fn roll_out(&mut self) -> Result<Vec<u32>, WrongWeights> {
         let mut random = draw(DOMAIN, &self.seed, &mut self.draws);
         let choices = self.choices();
         let start = self.start.get_or_insert_with(|| Start::draw(&choices, &mut random)).clone();
-        self.controller()?.roll_out(&start, &mut random)
+        Ok(self.controller()?.roll_out(&start, &mut random))
     }
 
     /// The network of these choices, or `None` when a format has no bits.
@@ -109,7 +109,7 @@ impl Reinforce {
             _ => self.mean_reward(self.rewards - 1).saturating_mul(9).saturating_add(reward) / 10,
         };
         if self.batch.len() >= BATCH {
-            // Shapes fit by construction. Should candle fail all the same, this batch teaches nothing.
+            // Weights fit by construction. Should stored ones not, this batch teaches nothing.
             if let Some(weights) = self.step() {
                 self.weights = Some(weights);
             }
@@ -134,7 +134,7 @@ impl Reinforce {
         let start = self.start.as_ref()?;
         let episodes: Vec<Vec<u32>> = self.batch.iter().map(|(chosen, _)| chosen.clone()).collect();
         let advantages: Vec<f32> = self.batch.iter().map(|(_, a)| *a as f32 / MOST_REWARD as f32).collect();
-        self.controller().and_then(|controller| controller.learn(start, &episodes, &advantages)).ok()
+        self.controller().map(|controller| controller.learn(start, &episodes, &advantages)).ok()
     }
 }
 
@@ -177,7 +177,7 @@ impl Strategy for Reinforce {
     }
 
     fn patience(&self) -> u32 {
-        // A roll-out takes milliseconds, and a controller that has settled on known networks stays there.
+        // A controller that has settled on known networks stays there.
         2_000
     }
 }
