@@ -4,6 +4,7 @@ use podl_chain_spec::{AccountId, Hash32};
 use podl_consensus::types::{BlobRef, BlockHash, Height, ModelRoot, TaskId};
 use podl_consensus::workload::{Architecture, Bounds, InputShape, Network, NetworkError, Workload};
 use podl_nas::cost::{self, CostModel};
+use podl_nas::train::TrainingCosts;
 use serde::{Deserialize, Serialize};
 
 use crate::training::{Recipe, States, TrainRule, order_seed};
@@ -73,13 +74,14 @@ impl Interval {
             && macs.saturating_mul(work.shard_images.into()) <= self.score_macs
     }
 
-    /// Training multiply-accumulates of one image in a network of this task.
+    /// Training on one image in a network of this task, in multiply-accumulates, as leases and pay count it: what an
+    /// image costs in any network included, or leases of the smallest would take many times as long as they should, for
+    /// hardly any pay.
     ///
     /// # Errors
     /// [`NetworkError`] when the architecture has no network.
     pub fn training_macs(&self, architecture: &Architecture) -> Result<u64, NetworkError> {
-        let work = &self.workload;
-        Ok(Network::new(architecture, work.input, work.classes, work.space.dense)?.training_macs())
+        TrainingCosts::of_task(&self.workload).of(architecture)
     }
 }
 
@@ -102,11 +104,14 @@ pub struct EvaluationPlan {
 }
 
 impl EvaluationPlan {
-    /// The plan for so many search-validation images: a quarter, at most 256, to check the claim, up to 1,000 of the
-    /// others to rank by. A claim needs few images, since one wrong count exposes it; ranking needs many.
-    pub fn for_validation(images: u32) -> Self {
+    /// The plan for so many search-validation images: a quarter, at most 256, to check the claim; of the others up to
+    /// 1,000 to rank by, or more where candidates are trained on so many images that counting them hardly adds to that
+    /// (one for fifty). A claim needs few images, since one wrong count exposes it; ranking needs many, or a search
+    /// follows what is luck.
+    pub fn for_validation(images: u32, trained_images: u64) -> Self {
         let public_images = (images / 4).min(256).max(images.min(32));
-        Self { public_images, holdout_images: (images - public_images).min(1000) }
+        let most = u32::try_from(trained_images / 50).unwrap_or(u32::MAX).max(1000);
+        Self { public_images, holdout_images: (images - public_images).min(most) }
     }
 
     /// The plan for a filler shard of so many images.
@@ -341,7 +346,7 @@ mod tests {
         for (images, public_images, holdout_images) in
             [(2000, 256, 1000), (1000, 250, 750), (100, 32, 68), (20, 20, 0), (0, 0, 0)]
         {
-            let plan = EvaluationPlan::for_validation(images);
+            let plan = EvaluationPlan::for_validation(images, 0);
             assert_eq!((plan.public_images, plan.holdout_images), (public_images, holdout_images), "{images}");
         }
         assert_eq!(EvaluationPlan::for_filler(400).rank_images(), 400);

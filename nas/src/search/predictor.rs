@@ -4,15 +4,17 @@
 //! use for a few dozen evaluations already, instead of an ensemble of neural networks.
 
 use std::collections::VecDeque;
+use std::f64::consts::{PI, SQRT_2};
 
 use podl_consensus::workload::{Architecture, InputShape};
 use serde::{Deserialize, Serialize};
 
 use super::features::features;
-use super::gaussian_process::{Assumptions, GaussianProcess};
+use super::gaussian_process::{Assumptions, GaussianProcess, Prediction};
 use super::strategy::{draw, keep_best, keep_leader};
 use super::{SearchBox, Strategy};
 use crate::data::Random;
+use crate::train::TrainingCosts;
 
 const DOMAIN: &str = "podl search predictor v1";
 
@@ -42,6 +44,9 @@ const MOST_PENDING: usize = 64;
 /// Standard deviations that a mutant gets for being unlike what was seen (upper confidence bound).
 const CURIOSITY: f64 = 1.0;
 
+/// Standard deviations below the best from which on the improvement is expanded.
+const FAR_BELOW: f64 = -8.0;
+
 /// Proposals in a row that may be infeasible or known: mutants of feasible networks, so fewer than of blind draws.
 const PATIENCE: u32 = 5_000;
 
@@ -66,6 +71,9 @@ pub struct Predictor {
     best: Option<(Architecture, u32)>,
     /// The best of the highest rung that training went on to, with that rung.
     leader: Option<(Architecture, u32, usize)>,
+    /// What networks cost, where time counts.
+    #[serde(default)]
+    costs: Option<TrainingCosts>,
 }
 
 impl Predictor {
@@ -84,7 +92,15 @@ impl Predictor {
             queue: Vec::new(),
             best: None,
             leader: None,
+            costs: None,
         }
+    }
+
+    /// The same search where time counts: of the mutants it takes the one whose expected improvement of the best reward
+    /// is greatest for its cost (Snoek, Larochelle, Adams 2012, 3.2), not the most hopeful one.
+    #[must_use]
+    pub fn sparing(self, costs: TrainingCosts) -> Self {
+        Self { costs: Some(costs), ..self }
     }
 
     /// Reports in the order of their rewards, the first of equals first.
@@ -137,6 +153,14 @@ impl Predictor {
         GaussianProcess::fit(&rows, &rewards, ASSUMPTIONS)
     }
 
+    /// What is hoped of a mutant, as a whole number: an order without ties that a last bit decides.
+    fn hope(&self, at: &Prediction, mutant: &Architecture, best: f64) -> i64 {
+        let Some(costs) = &self.costs else { return ((at.mean + CURIOSITY * at.deviation) * 1e6) as i64 };
+        // What has no network is infeasible; it is rejected when it is proposed.
+        let cost = costs.of(mutant).map_or(f64::INFINITY, |macs| macs as f64);
+        ((log_expected_improvement(at, best) - libm::log(cost)) * 1e9) as i64
+    }
+
     /// Breeds mutants and puts them in the order of what the process hopes of them.
     fn breed(&mut self) {
         let mut random = draw(DOMAIN, &self.seed, &mut self.draws);
@@ -147,15 +171,29 @@ impl Predictor {
         let rewards: Vec<f64> = ranking[..seen].iter().map(|(_, reward)| f64::from(*reward)).collect();
         if let Some(process) = self.fit(rows, rewards) {
             let rows: Vec<Vec<f64>> = mutants.iter().map(|mutant| features(mutant, INPUT)).collect();
-            // Whole millionths of a millionth: an order without ties that a last bit decides.
-            let hopes =
-                process.predict(&rows).into_iter().map(|at| ((at.mean + CURIOSITY * at.deviation) * 1e6) as i64);
-            let mut order: Vec<(i64, Architecture)> = hopes.zip(mutants).collect();
+            let best = ranking.first().map_or(0.0, |(_, reward)| f64::from(*reward));
+            let hopes: Vec<i64> =
+                process.predict(&rows).iter().zip(&mutants).map(|(at, mutant)| self.hope(at, mutant, best)).collect();
+            let mut order: Vec<(i64, Architecture)> = hopes.into_iter().zip(mutants).collect();
             order.sort_by_key(|(hope, _)| *hope);
             mutants = order.into_iter().map(|(_, mutant)| mutant).collect();
         }
         self.queue = mutants;
     }
+}
+
+/// Logarithm of how much a reward is expected to exceed the best, where falling short counts as 0.
+fn log_expected_improvement(at: &Prediction, best: f64) -> f64 {
+    let deviation = at.deviation.max(1e-9);
+    let sigmas = (at.mean - best) / deviation;
+    let log_density = -0.5 * (sigmas * sigmas + libm::log(2.0 * PI));
+    let relative = if sigmas < FAR_BELOW {
+        // What is left of two nearly equal numbers: the first term of its expansion.
+        log_density - 2.0 * libm::log(-sigmas)
+    } else {
+        libm::log(sigmas * 0.5 * libm::erfc(-sigmas / SQRT_2) + libm::exp(log_density))
+    };
+    libm::log(deviation) + relative
 }
 
 impl Strategy for Predictor {
@@ -202,5 +240,42 @@ impl Strategy for Predictor {
 
     fn best(&self) -> Option<(&Architecture, u32)> {
         self.best.as_ref().map(|(architecture, reward)| (architecture, *reward))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use podl_consensus::workload::{DenseConfig, Space};
+
+    use super::*;
+
+    fn at(mean: f64, deviation: f64) -> Prediction {
+        Prediction { mean, deviation }
+    }
+
+    #[test]
+    fn improvement_is_expected_of_what_is_better_or_unsure() {
+        // Of a standard normal number, the mean of its positive part is 1 / sqrt(2 pi).
+        let expected = |mean, deviation| log_expected_improvement(&at(mean, deviation), 5.0).exp();
+        assert!((expected(5.0, 1.0) - 0.398_942).abs() < 1e-6);
+        assert!((expected(9.0, 0.001) - 4.0).abs() < 1e-6);
+        assert!(expected(4.0, 1.0) < expected(4.0, 2.0));
+        let far = |sigmas: f64| log_expected_improvement(&at(5.0 + sigmas, 1.0), 5.0);
+        assert!((far(FAR_BELOW + 1e-6) - far(FAR_BELOW - 1e-6)).abs() < 0.1, "no step where it is expanded");
+        assert!(far(-1000.0) < far(-999.0) && far(-1000.0).is_finite());
+    }
+
+    #[test]
+    fn where_time_counts_the_cheaper_of_equals_is_tried_first() {
+        let search_box = SearchBox::from_space(&Space::full(2)).unwrap();
+        let mut networks: Vec<Architecture> =
+            (0..2).map(|n| search_box.sample(&mut Random::new("test", &[n; 32], 0))).collect();
+        let costs = TrainingCosts { input: INPUT, classes: 10, dense: DenseConfig::default() };
+        networks.sort_by_key(|network| costs.of(network).unwrap());
+        let plain = Predictor::new(search_box, [1; 32], Vec::new());
+        let hopes = |search: &Predictor| [0, 1].map(|which: usize| search.hope(&at(0.4, 0.1), &networks[which], 0.5));
+        assert_eq!(hopes(&plain)[0], hopes(&plain)[1]);
+        let sparing = plain.sparing(costs);
+        assert!(hopes(&sparing)[0] > hopes(&sparing)[1]);
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Evolution, HillClimb, Predictor, RandomSearch, Reinforce, SearchBox};
 use crate::data::Random;
+use crate::train::TrainingCosts;
 
 /// The best reward. Rewards are accuracies in millionths.
 pub const MOST_REWARD: u32 = 1_000_000;
@@ -100,6 +101,16 @@ impl AnyStrategy {
             StrategyKind::Predictor => Self::Predictor(Predictor::new(search_box, seed, starts)),
             StrategyKind::Reinforce => Self::Reinforce(Reinforce::new(search_box, seed, starts)),
             StrategyKind::Random => Self::Random(RandomSearch::new(search_box, seed, starts)),
+        }
+    }
+
+    /// The same strategy where time counts, not the number of networks: of what it could propose next, it takes what
+    /// promises most for its cost. Only the predictor chooses among several.
+    #[must_use]
+    pub fn sparing(self, costs: TrainingCosts) -> Self {
+        match self {
+            Self::Predictor(strategy) => Self::Predictor(strategy.sparing(costs)),
+            other => other,
         }
     }
 

@@ -14,6 +14,7 @@
 mod checkpoint;
 mod child;
 mod config;
+mod costs;
 mod device;
 mod export;
 mod import;
@@ -32,6 +33,7 @@ mod trainer;
 
 pub use checkpoint::{Checkpoint, DamagedCheckpoint};
 pub use config::{Precision, Schedule, TrainConfig};
+pub use costs::TrainingCosts;
 pub use device::TrainDevice;
 pub use memory::{available_bytes, training_bytes};
 pub use outcome::{Outcome, TrainJob, train_child};

@@ -64,10 +64,15 @@ impl IntervalData {
         }
     }
 
-    /// How results are judged on these data.
-    pub fn plan(&self, interval: &Interval) -> EvaluationPlan {
-        let images = u32::try_from(self.validation.len()).unwrap_or(u32::MAX);
-        if interval.is_filler() { EvaluationPlan::for_filler(images) } else { EvaluationPlan::for_validation(images) }
+    /// How results of candidates that are trained for at most so many passes are judged on these data.
+    pub fn plan(&self, interval: &Interval, most_passes: u32) -> EvaluationPlan {
+        let images = |data: &Dataset| u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let (train, validation) = (images(&self.train), images(&self.validation));
+        if interval.is_filler() {
+            EvaluationPlan::for_filler(validation)
+        } else {
+            EvaluationPlan::for_validation(validation, u64::from(train) * u64::from(most_passes))
+        }
     }
 
     /// The images that miners claim counts on.

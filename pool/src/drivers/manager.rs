@@ -624,8 +624,8 @@ impl Shared {
                 return;
             }
         };
-        let plan = data.plan(&interval);
         let mut state = self.lock();
+        let plan = data.plan(&interval, state.manager.params().most_passes);
         let public = data.public(plan);
         let holdout = data.holdout(plan, state.manager.secret_seed(), &interval);
         let current = Arc::new(Current { interval: interval.clone(), public, holdout, blob });

@@ -200,8 +200,9 @@ impl Manager {
     }
 
     /// The confirmed network that promises most if this miner trains it further. While there is time to bring a fresh
-    /// network as far as the best, what counts is the next lease, and it must promise something; after that every gain
-    /// until the end of the phase is welcome, since a fresh network would come too late. Networks that others train
+    /// network as far as the best, what counts is the next lease, and it must promise something; networks that have
+    /// learned what they can promise nothing. After that every gain until the end of the phase is welcome, since a fresh
+    /// network would come too late. Networks that others train
     /// further are left to them, if those finish what they begin: else who only holds leases would keep the best one.
     fn promising(&self, miner: &MinerId, rate_macs_s: u64) -> Option<Elite> {
         let (memory, search) = (self.memories.current()?, self.search.as_ref()?);
@@ -211,11 +212,11 @@ impl Manager {
             u64::try_from(u128::from(rate_macs_s) * u128::from(ms) / 1000 / u128::from(macs)).ok()
         };
         let left_ms = self.work_end_ms(search).saturating_sub(self.now_ms);
-        let is_early = images_in(best, left_ms)? > best.images;
+        let outlook = Outlook::of(search);
+        let is_early = images_in(best, left_ms)? > outlook.worth(0, best.images);
         let (ahead_ms, least) =
             if is_early { (self.params.lease_ms, u64::from(self.params.least_gain_permille)) } else { (left_ms, 0) };
         let rank_images = u64::from(search.plan.rank_images());
-        let outlook = Outlook::of(search);
         let is_reliable = |owner| self.miners.get(owner).is_some_and(MinerRecord::is_reliable);
         let busy = |e: &Elite| {
             let of_it = memory.units.iter().filter(|u| u.architecture == e.architecture && !u.holders.is_empty());
@@ -224,8 +225,9 @@ impl Manager {
         // A network of which a lease does not train the least that is worth it is not for this miner.
         let fits = |e: &Elite| images_in(e, self.params.lease_ms).is_some_and(|images| images >= SLACK_IMAGES);
         let promises = memory.elites.iter().filter(|e| !busy(e) && fits(e)).filter_map(|e| {
-            let promise =
-                outlook.thousandths(e.count, search.plan.rank_images(), e.images, images_in(e, ahead_ms)?, e.stalls);
+            let images = images_in(e, ahead_ms)?;
+            let more = if is_early { outlook.worth(e.images, images) } else { images };
+            let promise = outlook.thousandths(e.count, search.plan.rank_images(), e.images, more, e.stalls);
             // A miner has the weights of its own models in full.
             let bonus = if e.miner == *miner { rank_images * 2 } else { 0 };
             Some((promise + bonus, e))

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use audit::{AuditCounts, AuditOrder, AuditRule, StartFrom, Verdict};
 pub use event::{Ask, Effect, Event, Outcome};
 pub use miners::{Calibration, MinerRecord};
-pub use params::PoolParams;
+pub use params::{CANDIDATE_PASSES, PoolParams};
 pub use proposals::Proposals;
 pub use search::{Committed, Memories, Search, TaskMemory, architecture_name};
 pub use units::{Unit, UnitCounts};

@@ -8,6 +8,9 @@ use crate::types::Elite;
 /// quantisation-aware training on CIFAR-10 reaches .76, .92 and 1 of its gain over chance after 3, 10 and 30 passes.
 const HALF_LEARNED_PERCENT: u64 = 107;
 
+/// Passes over the data after which a network has learned what it can, but for what hardly pays for the time.
+pub(super) const FULL_PASSES: u32 = 30;
+
 /// How networks learn on the data of an interval.
 #[derive(Clone, Copy, Debug)]
 pub struct Outlook {
@@ -15,13 +18,24 @@ pub struct Outlook {
     classes: u64,
     /// Images after which a network has learned half of what it can.
     half: u64,
+    /// Images after which it has learned what it can.
+    full: u64,
 }
 
 impl Outlook {
     /// The outlook of an interval.
     pub(super) fn of(search: &Search) -> Self {
-        let half = u64::from(train_images(search)).saturating_mul(HALF_LEARNED_PERCENT) / 100;
-        Self { classes: search.interval.workload.classes.max(1).into(), half: half.max(1) }
+        let pass = u64::from(train_images(search));
+        Self {
+            classes: search.interval.workload.classes.max(1).into(),
+            half: (pass.saturating_mul(HALF_LEARNED_PERCENT) / 100).max(1),
+            full: pass.saturating_mul(FULL_PASSES.into()),
+        }
+    }
+
+    /// What of so many more images is worth the time of a network that was trained on others already.
+    pub fn worth(self, trained: u64, more: u64) -> u64 {
+        more.min(self.full.saturating_sub(trained))
     }
 
     /// What a model with this count of so many ranking images is expected to count after `more` training images, in

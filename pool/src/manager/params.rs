@@ -11,6 +11,10 @@ use crate::ledger::{PayScheme, PayTerms};
 use crate::partition::Scheme;
 use crate::training::TrainRule;
 
+/// Most passes over the data for a candidate. On recorded trainings a pool of nine had networks of .60 and .70 after 5.0 and
+/// 12.2 minutes with 1 pass, 3.8 and 7.3 with 10, 5.3 and 9.7 with 30 (12 seeds).
+pub const CANDIDATE_PASSES: u32 = 10;
+
 /// Parameters of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolParams {
@@ -103,7 +107,7 @@ impl PoolParams {
             starts: true,
             exploit: true,
             least_gain_permille: 10,
-            most_passes: 1,
+            most_passes: CANDIDATE_PASSES,
             backups_permille: 100,
             train_ms,
             lease_ms: (train_ms / 10).clamp(1200, 60_000),

@@ -3,6 +3,7 @@
 
 use podl_consensus::workload::Architecture;
 use podl_nas::search::{AnyStrategy, BoxError, Strategy, StrategyKind, starting_points};
+use podl_nas::train::TrainingCosts;
 use serde::{Deserialize, Serialize};
 
 use crate::partition::{Halving, Subspace};
@@ -64,7 +65,7 @@ pub struct Proposals {
 }
 
 impl Proposals {
-    /// Strategies over `parts`. `shares` tells every one of them of all results, not only of its own part's.
+    /// Strategies over `parts` that weigh what they hope of a network against its cost. `shares` tells every one of them of all results, not only of its own part's.
     ///
     /// # Errors
     /// [`BoxError`] for a part without networks.
@@ -72,6 +73,7 @@ impl Proposals {
         kind: StrategyKind,
         parts: Halving,
         rung: Rung,
+        costs: TrainingCosts,
         seed: [u8; 32],
         known: &[Architecture],
         shares: bool,
@@ -84,7 +86,7 @@ impl Proposals {
                     known.iter().filter(|network| shares || part.subspace.contains(network)).cloned().collect();
                 let mut hasher = blake3::Hasher::new_keyed(&seed);
                 hasher.update(&index.to_le_bytes());
-                Ok(AnyStrategy::new(kind, own, *hasher.finalize().as_bytes(), starts))
+                Ok(AnyStrategy::new(kind, own, *hasher.finalize().as_bytes(), starts).sparing(costs))
             })
             .collect::<Result<Vec<_>, BoxError>>()?;
         Ok(Self { parts, rung, strategies, shares })

@@ -92,10 +92,13 @@ impl SimModel {
         hasher.update(self.artefact.root.as_bytes());
         hasher.update(set.as_bytes());
         let bytes = hasher.finalize();
-        // Four uniform bytes are nearly normal; their deviation is 148, that of a fair coin thrown n times sqrt(n) / 2.
+        // Four uniform bytes are nearly normal; their deviation is 148, that of n throws of which a part p hits
+        // sqrt(p (1 - p) n).
         let luck: i64 = bytes.as_bytes()[..4].iter().map(|&b| i64::from(b)).sum::<i64>() - 510;
-        let spread = i64::from(images.isqrt()) * luck / 296;
-        let expected = u64::from(images) * u64::from(self.accuracy_ppm(full_images)) / 1_000_000;
+        let ppm = u64::from(self.accuracy_ppm(full_images));
+        let deviation_ppm = (ppm * (1_000_000 - ppm.min(1_000_000)) * u64::from(images)).isqrt();
+        let spread = i64::try_from(deviation_ppm).unwrap_or(0) * luck / 148_000_000;
+        let expected = u64::from(images) * ppm / 1_000_000;
         let expected = i64::try_from(expected).unwrap_or(0);
         u32::try_from((expected + spread).clamp(0, i64::from(images))).unwrap_or(0)
     }

@@ -77,7 +77,7 @@ fn spec(seed: u64, miners: Vec<MinerSpec>, intervals: u32) -> SimSpec {
         landscape: Arc::new(MadeUp),
         train_images: 9000,
         full_images: 270_000,
-        plan: EvaluationPlan::for_validation(1000),
+        plan: EvaluationPlan::for_validation(1000, 0),
         intervals,
         target: None,
         reward: Amount(10_000_003),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use podl_nas::search::StrategyKind;
+use podl_nas::train::TrainingCosts;
 
 use super::figure::{Bar, Figure, Findings};
 use super::measure::{Goal, Measure, for_each_seed};
@@ -85,7 +86,7 @@ fn beside_others(landscape: &Arc<dyn Landscape>, seeds: u64, wanted: &Race) -> V
 
 fn team(kind: StrategyKind, part: &Subspace, seed: u64, number: u64, workers: Vec<u64>) -> Option<Team> {
     let bytes = SeededRng::new(&[seed.to_le_bytes(), number.to_le_bytes()].concat(), "team").next_bytes();
-    Team::new(kind, part, bytes, workers).ok()
+    Team::new(kind, part, TrainingCosts::of_task(&setup::workload()), bytes, workers).ok()
 }
 
 fn whole() -> Subspace {

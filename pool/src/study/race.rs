@@ -5,11 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use podl_consensus::workload::{Architecture, Network, Workload};
-use podl_nas::search::{AnyStrategy, BoxError, Strategy, StrategyKind};
+use podl_consensus::workload::{Architecture, Workload};
+use podl_nas::search::{AnyStrategy, BoxError, MOST_REWARD, Strategy, StrategyKind};
+use podl_nas::train::TrainingCosts;
 
+use super::setup::VALIDATION_IMAGES;
 use crate::partition::Subspace;
-use crate::sim::SimSpec;
+use crate::sim::{SimModel, SimSpec};
 use crate::types::meets_bounds;
 
 /// Proposals in a row after which a search counts as used up.
@@ -27,8 +29,14 @@ impl Team {
     ///
     /// # Errors
     /// [`BoxError`] when there is nothing to search.
-    pub fn new(kind: StrategyKind, part: &Subspace, seed: [u8; 32], workers: Vec<u64>) -> Result<Self, BoxError> {
-        let strategy = AnyStrategy::new(kind, part.search_box()?, seed, Vec::new());
+    pub fn new(
+        kind: StrategyKind,
+        part: &Subspace,
+        costs: TrainingCosts,
+        seed: [u8; 32],
+        workers: Vec<u64>,
+    ) -> Result<Self, BoxError> {
+        let strategy = AnyStrategy::new(kind, part.search_box()?, seed, Vec::new()).sparing(costs);
         Ok(Self { strategy, seen: BTreeSet::new(), workers })
     }
 
@@ -50,6 +58,7 @@ impl Team {
 /// Milliseconds until the first of the teams has a network of `target_ppm`; `limit_ms` when none has by then.
 pub fn race(mut teams: Vec<Team>, spec: &SimSpec, target_ppm: u32, limit_ms: u64) -> u64 {
     let work = &spec.workload;
+    let costs = TrainingCosts::of_task(work);
     let mut busy: BTreeSet<(u64, usize, usize, Architecture)> = BTreeSet::new();
     let mut idle: Vec<(u64, usize, usize)> = Vec::new();
     for (team, workers) in teams.iter().map(|t| t.workers.len()).enumerate() {
@@ -60,8 +69,7 @@ pub fn race(mut teams: Vec<Team>, spec: &SimSpec, target_ppm: u32, limit_ms: u64
             let Some(group) = teams.get_mut(team) else { continue };
             let speed = group.workers.get(worker).copied().unwrap_or(1).max(1);
             if let Some(network) = group.next(work) {
-                let macs = Network::new(&network, work.input, work.classes, work.space.dense)
-                    .map_or(u64::MAX, |n| n.training_macs());
+                let macs = costs.of(&network).unwrap_or(u64::MAX);
                 let ms = u128::from(macs) * u128::from(spec.full_images) * 1000 / u128::from(speed);
                 let ms = u64::try_from(ms).unwrap_or(u64::MAX);
                 busy.insert((now_ms.saturating_add(ms), team, worker, network));
@@ -73,7 +81,10 @@ pub fn race(mut teams: Vec<Team>, spec: &SimSpec, target_ppm: u32, limit_ms: u64
             return now_ms.min(limit_ms);
         }
         if let Some(group) = teams.get_mut(team) {
-            group.strategy.report(&network, ppm);
+            let model = SimModel::train(&network, ppm, None, now_ms ^ (worker as u64) << 48, spec.full_images);
+            let count = model.count(spec.full_images, "holdout", VALIDATION_IMAGES);
+            let reward = u64::from(count) * u64::from(MOST_REWARD) / u64::from(VALIDATION_IMAGES);
+            group.strategy.report(&network, u32::try_from(reward).unwrap_or(MOST_REWARD));
         }
         idle.push((now_ms, team, worker));
     }

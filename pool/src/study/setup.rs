@@ -9,7 +9,7 @@ use podl_nas::search::StrategyKind;
 use crate::classes::ClassRule;
 use crate::lease::HeartbeatRule;
 use crate::ledger::PayScheme;
-use crate::manager::{AuditRule, PoolParams};
+use crate::manager::{AuditRule, CANDIDATE_PASSES, PoolParams};
 use crate::partition::Scheme;
 use crate::sim::{Landscape, MinerSpec, SimSpec, Wins};
 use crate::training::TrainRule;
@@ -25,7 +25,9 @@ pub const LEASE_MS: u64 = 60_000;
 pub const PHASE_MS: u64 = 10 * LEASE_MS;
 /// Training images of the studied task.
 pub const TRAIN_IMAGES: u32 = 10_000;
-/// Passes over them of a full training, which is what a candidate gets.
+/// Images held back from training, of which most are the manager's to rank by.
+pub const VALIDATION_IMAGES: u32 = 5000;
+/// Passes over them of a full training.
 pub const PASSES: u32 = 30;
 
 /// A pool as a chain with phases of ten minutes would have it.
@@ -42,7 +44,7 @@ pub fn params() -> PoolParams {
         starts: false,
         exploit: true,
         least_gain_permille: 10,
-        most_passes: PASSES,
+        most_passes: CANDIDATE_PASSES,
         backups_permille: 100,
         train_ms: PHASE_MS,
         lease_ms: LEASE_MS,
@@ -84,15 +86,16 @@ pub fn workload() -> Workload {
 
 /// A pool of these miners that searches the paper's space on a landscape until it has used up `intervals` phases.
 pub fn spec(landscape: &Arc<dyn Landscape>, miners: Vec<MinerSpec>, intervals: u32, seed: u64) -> SimSpec {
+    let params = params();
     SimSpec {
         seed,
-        params: params(),
+        plan: plan(params.most_passes),
+        params,
         miners,
         workload: workload(),
         landscape: landscape.clone(),
         train_images: TRAIN_IMAGES,
         full_images: u64::from(TRAIN_IMAGES) * u64::from(PASSES),
-        plan: EvaluationPlan::for_validation(5000),
         intervals,
         target: None,
         reward: Amount(10_000_000_000),
@@ -100,6 +103,16 @@ pub fn spec(landscape: &Arc<dyn Landscape>, miners: Vec<MinerSpec>, intervals: u
         traced: false,
         manager_dies_every_ms: None,
     }
+}
+
+/// Trains candidates for at most so many passes, and judges them by as many images as go with that.
+pub fn train_candidates(spec: &mut SimSpec, passes: u32) {
+    spec.params.most_passes = passes;
+    spec.plan = plan(passes);
+}
+
+fn plan(passes: u32) -> EvaluationPlan {
+    EvaluationPlan::for_validation(VALIDATION_IMAGES, u64::from(TRAIN_IMAGES) * u64::from(passes))
 }
 
 /// So many strong and weak miners, each its own owner.

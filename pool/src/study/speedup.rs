@@ -6,7 +6,7 @@ use podl_nas::search::StrategyKind;
 
 use super::figure::{Bar, Figure, Findings};
 use super::measure::{Goal, Measure, for_each_seed};
-use super::setup::{self, miners};
+use super::setup::{self, PASSES, miners};
 use super::statistics::{bootstrap, mean};
 use crate::partition::Subspace;
 use crate::rng::SeededRng;
@@ -93,8 +93,11 @@ pub(super) fn time_to(landscape: &Arc<dyn Landscape>, miners: Vec<MinerSpec>, ra
     let mut spec = setup::spec(landscape, miners, LIMIT_PHASES, seed);
     spec.target = Some(Target { accuracy_ppm: race.target_ppm });
     spec.params.strategy = race.strategy;
-    // A search at random learns nothing from what it found.
-    spec.params.exploit = race.strategy != StrategyKind::Random;
+    if race.strategy == StrategyKind::Random {
+        // One evaluation is a full training then, and nothing is learned from what was found.
+        spec.params.exploit = false;
+        setup::train_candidates(&mut spec, PASSES);
+    }
     let (report, _) = Simulation::new(spec).run();
     report.reached_ms.unwrap_or(report.phases_ms) as f64
 }

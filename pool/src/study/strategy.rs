@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::figure::{Curve, Figure, Findings, Shape};
 use super::measure::{Goal, Measure, for_each_seed};
-use super::setup::{self, PHASE_MS, miners};
+use super::setup::{self, PASSES, PHASE_MS, miners};
+
 use super::statistics::{bootstrap, mean};
+use crate::manager::CANDIDATE_PASSES;
 use crate::sim::{Landscape, SimReport, Simulation};
 
 /// Phases of one run.
@@ -23,14 +25,16 @@ struct Regime {
     slower: u64,
 }
 
-const REGIMES: [Regime; 2] = [
+const REGIMES: [Regime; 3] = [
     // A phase is some thirty passes of one miner.
     Regime { name: "candidates of one pass", figure: "strategy-short", passes: 1, slower: 20 },
-    Regime { name: "candidates of 30 passes", figure: "strategy-full", passes: 30, slower: 1 },
+    Regime { name: "candidates of 10 passes", figure: "strategy", passes: CANDIDATE_PASSES, slower: 1 },
+    Regime { name: "candidates of 30 passes", figure: "strategy-full", passes: PASSES, slower: 1 },
 ];
 
-/// Accuracy after the same time with and without exploitation, with five strong and four weak miners, where a phase is
-/// short of what networks need (one pass over the data for a candidate) and where it is not (a full training for each).
+/// Accuracy after the same time with and without exploitation, with five strong and four weak miners: where a phase is
+/// short of what networks need (one pass over the data for a candidate), where it is not, and where each candidate is
+/// trained in full, which leaves nothing to exploit.
 pub fn strategy(landscape: &Arc<dyn Landscape>, seeds: u64) -> Findings {
     let mut findings = Findings::default();
     for regime in &REGIMES {
@@ -67,7 +71,7 @@ type Progress = Vec<(u64, u32)>;
 
 fn run(landscape: &Arc<dyn Landscape>, regime: &Regime, exploits: bool, seed: u64) -> SimReport {
     let mut spec = setup::spec(landscape, miners(5, 4), PHASES, seed);
-    spec.params.most_passes = regime.passes;
+    setup::train_candidates(&mut spec, regime.passes);
     spec.params.exploit = exploits;
     spec.miners.iter_mut().for_each(|m| m.speed_macs_s /= regime.slower);
     Simulation::new(spec).run().0
