@@ -188,6 +188,45 @@ fn strong_miners_explore_and_weak_ones_exploit_what_is_confirmed() {
 }
 
 #[test]
+fn what_has_learned_all_it_can_is_trained_on_only_when_nothing_fresh_can_come_as_far() {
+    let mut pool = Pool::new(3);
+    let weak = (1..=3).find(|m| pool.manager.miners()[&id(*m)].rating.class == Class::Weak).unwrap();
+    let strong = (1..=3).find(|m| *m != weak).unwrap();
+    pool.lease(weak);
+    pool.work(weak, 12, 40);
+    let best = pool.work(strong, 40, 150);
+    let search = pool.manager.search().unwrap();
+    let full = u64::from(super::assign::train_images(search)) * 30;
+    let (macs, deadline_ms) = (search.interval.training_macs(&best.architecture).unwrap(), search.deadline_ms);
+    // In what is left of the phase this miner trains a network through thirty passes once and a half.
+    let left_ms = pool.manager.work_end_ms(search) - pool.now_ms;
+    pool.manager.miners.get_mut(&id(weak)).unwrap().rate_macs_s = full * 3 / 2 * macs * 1000 / left_ms;
+    let exploited = pool.lease(weak);
+    assert_eq!((exploited.purpose, exploited.work[0].base), (Purpose::Exploit, Some(best.artefact)));
+    pool.ask(weak, Ask::Leave);
+    pool.manager.memories.current_mut().unwrap().elites[0].images = full;
+    assert_eq!(pool.lease(weak).purpose, Purpose::Explore);
+    pool.ask(weak, Ask::Leave);
+    pool.manager.memories.current_mut().unwrap().units.clear();
+    pool.now_ms += left_ms / 2;
+    assert!(pool.now_ms < deadline_ms);
+    assert_eq!(pool.lease(weak).purpose, Purpose::Exploit, "every gain is welcome");
+}
+
+#[test]
+fn a_lease_names_two_candidates_at_most() {
+    let mut pool = Pool::new(1);
+    pool.manager.params.exploit = false;
+    let first = pool.lease(1);
+    pool.ask(1, Ask::Leave);
+    pool.manager.memories.current_mut().unwrap().units.clear();
+    pool.manager.miners.get_mut(&id(1)).unwrap().rate_macs_s *= 1000;
+    let Reply::Lease { lease, .. } = pool.ask(1, Ask::Lease) else { panic!("no lease") };
+    assert!(lease.budget_macs > first.budget_macs * 900);
+    assert_eq!(lease.work.len(), 2, "more would be chosen before these are known");
+}
+
+#[test]
 fn what_was_explored_is_counted_by_task() {
     let mut pool = Pool::new(4);
     let (space, searched, begun) = pool.manager.explored().unwrap();

@@ -67,7 +67,6 @@ pub fn baselines(landscape: &Arc<dyn Landscape>, seeds: u64) -> Findings {
 }
 
 fn beside_others(landscape: &Arc<dyn Landscape>, seeds: u64, wanted: &Race) -> Vec<Measure> {
-    let seeds = wanted.seeds(seeds);
     let target = format!(".{:03}", wanted.target_ppm / 1000);
     let pool = for_each_seed(seeds, |seed| time_to(landscape, miners(9, 0), wanted, seed));
     let minutes = bootstrap(&pool, |p| mean(p, |ms| ms / 60_000.0));

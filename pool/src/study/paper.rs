@@ -20,8 +20,6 @@ const EPISODES: usize = 2000;
 const WEAK_EPISODES: usize = 200;
 /// The paper's bounds, which reject hardly anything.
 const BOUNDS: Bounds = Bounds { lut: 100_000, throughput: 10 };
-/// Controllers are slow; more seeds change the picture less than the surrogate does.
-const MOST_SEEDS: u64 = 6;
 /// Episodes between two points of a figure.
 const STEP: usize = 10;
 /// Convolution layers.
@@ -32,7 +30,6 @@ type Curves = Vec<Vec<f64>>;
 
 /// Figures 2 to 4 and the experiment with weak miners.
 pub fn paper(landscape: &Arc<dyn Landscape>, seeds: u64) -> Findings {
-    let seeds = seeds.min(MOST_SEEDS);
     let runs: Vec<Curves> =
         for_each_seed(seeds, |seed| PRESET_NAMES.iter().map(|name| curve(landscape.as_ref(), name, seed)).collect());
     let say = |what: String, of: &dyn Fn(&Curves) -> f64, goal: Goal| {

@@ -15,8 +15,6 @@ use crate::types::meets_bounds;
 
 /// Random feasible networks that tell what share of single evaluations reaches a target.
 const SAMPLE: usize = 4000;
-/// Most seeds for targets without a share of evaluations.
-const MOST_HARD_SEEDS: u64 = 10;
 /// Phases after which a search that has not found it counts as having taken that long.
 pub(super) const LIMIT_PHASES: u32 = 60;
 /// What is looked for and how.
@@ -25,13 +23,6 @@ pub(super) struct Race {
     /// Percent of single evaluations that reach it.
     pub percent: Option<f64>,
     pub strategy: StrategyKind,
-}
-
-impl Race {
-    /// Seeds of those asked for: hard targets take hundreds of evaluations, each with a fit of the predictor.
-    pub fn seeds(&self, seeds: u64) -> u64 {
-        if self.percent.is_some() { seeds } else { seeds.min(MOST_HARD_SEEDS) }
-    }
 }
 
 /// Targets that no share of random networks worth naming reaches.
@@ -72,7 +63,6 @@ pub fn speedup(landscape: &Arc<dyn Landscape>, seeds: u64) -> Findings {
 }
 
 fn speedup_of(landscape: &Arc<dyn Landscape>, seeds: u64, race: &Race) -> [Measure; 2] {
-    let seeds = race.seeds(seeds);
     let times = for_each_seed(seeds, |seed| {
         [(1, 0), (9, 0), (5, 4)].map(|(strong, weak)| time_to(landscape, miners(strong, weak), race, seed))
     });
