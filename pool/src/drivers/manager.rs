@@ -470,8 +470,8 @@ impl Shared {
             state.keep(root, bytes, self.store_bytes);
         }
         if let Some((artefact, offset, bytes)) = chunk.filter(|_| is_taken) {
-            if !self.take_chunk(&mut state, miner, artefact, offset, &bytes) {
-                return refused(Refusal::BadChunk);
+            if let Err(refusal) = self.take_chunk(&mut state, miner, artefact, offset, &bytes) {
+                return refused(refusal);
             }
             // A state that this completes is not asked for once more.
             reply = Some(state.manager.ack(&miner, true));
@@ -480,20 +480,35 @@ impl Shared {
         reply.unwrap_or_else(|| refused(Refusal::Busy))
     }
 
-    fn take_chunk(&self, state: &mut State, miner: MinerId, artefact: BlobRef, offset: u64, bytes: &[u8]) -> bool {
+    /// Takes a part of a state that an audit wants, or of an artefact that is to be handed in: names without a lease
+    /// have nothing to hand in, and take no place from those who do.
+    fn take_chunk(
+        &self,
+        state: &mut State,
+        miner: MinerId,
+        artefact: BlobRef,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), Refusal> {
         let is_wanted = state.manager.wants_state(&miner, &artefact);
+        if !is_wanted && !state.manager.may_hand_in(&miner) {
+            return Err(Refusal::NoLease);
+        }
         let kind = if is_wanted { Kind::State } else { Kind::Artefact { cap_bytes: self.caps.artefact_bytes.into() } };
-        match state.uploads.take(miner, artefact, offset, bytes, kind, (self.clock)()) {
-            Ok(None) => true,
-            Ok(Some(whole)) if is_wanted => {
+        let taken = state.uploads.take(miner, artefact, offset, bytes, kind, (self.clock)());
+        match taken.map_err(|()| Refusal::BadChunk)? {
+            Some(whole) if is_wanted => {
                 state.states.insert(artefact.root, Arc::new(whole));
                 self.event(state, Event::StateArrived { miner, root: artefact.root }, None);
                 state.drop_unwanted();
-                true
             }
-            Ok(Some(whole)) => state.keep(artefact.root, whole, self.store_bytes),
-            Err(()) => false,
+            Some(whole) => {
+                let is_kept = state.keep(artefact.root, whole, self.store_bytes);
+                return is_kept.then_some(()).ok_or(Refusal::BadChunk);
+            }
+            None => {}
         }
+        Ok(())
     }
 
     fn event(&self, state: &mut State, event: Event, reply: Option<&mut Option<Reply>>) {

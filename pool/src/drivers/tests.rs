@@ -189,7 +189,7 @@ fn hostile_bytes_are_refused_and_cost_the_sender() {
     let absent = Request::Submit { share, inline: None };
     assert_eq!(refusal(ask(&manager, 1, &absent)), Some(Refusal::NoArtefact));
     let jump = Request::Chunk { artefact, offset: 5, bytes: vec![1; 5] };
-    assert_eq!(refusal(ask(&manager, 1, &jump)), Some(Refusal::BadChunk));
+    assert_eq!(refusal(ask(&manager, 1, &jump)), Some(Refusal::NoLease), "there is nothing to hand in");
     let garbage = manager.handle(MinerId(Hash32([1; 32])), &[255; 40]);
     assert_eq!(refusal(protocol::decode_reply(&garbage).unwrap()), Some(Refusal::Malformed));
     manager.handle(MinerId(Hash32([1; 32])), &[255; 40]);
@@ -224,20 +224,14 @@ fn a_false_calibration_answer_shuts_the_miner_out() {
 
 #[test]
 fn large_artefacts_travel_in_chunks() {
-    let spec = spec();
-    let (clock, _time) = hand_clock();
-    let (manager, _actions) = manager(&spec, clock);
-    let hello = Request::Hello { version: VERSION, account: AccountId([1; 32]), agent: String::new() };
-    ask(&manager, 1, &hello);
+    let pool = client::Pool::new(1);
+    pool.begin(1, 60_000);
+    let mut miner = client::Client::join(&pool, 1, client::SPEED);
+    miner.lease();
     let whole = vec![7; CHUNK_BYTES * 2 + 5];
     let artefact = BlobRef { root: blob_root(&whole), bytes: whole.len() as u64 };
-    let mut offset = 0;
-    for chunk in whole.chunks(CHUNK_BYTES) {
-        let reply = ask(&manager, 1, &Request::Chunk { artefact, offset, bytes: chunk.to_vec() });
-        assert!(matches!(reply, Reply::Ack { .. }));
-        offset += chunk.len() as u64;
-    }
-    assert_eq!(manager.blob(&artefact.root).unwrap().as_slice(), whole);
+    assert_eq!(miner.upload(artefact, &whole), None);
+    assert_eq!(pool.manager.blob(&artefact.root).unwrap().as_slice(), whole);
 }
 
 /// A transport whose pool is down until it is switched on.

@@ -46,6 +46,12 @@ impl Manager {
         self.ack(&miner, self.search.as_ref().is_some_and(|s| s.open))
     }
 
+    /// Whether results of a miner could be taken now: whether it has a lease, or had one a moment ago.
+    pub fn may_hand_in(&self, miner: &MinerId) -> bool {
+        let mut own = self.leases.iter().filter(|running| running.miner == *miner);
+        own.any(|running| running.takes_shares(self.now_ms, self.params.grace_ms))
+    }
+
     /// Every check that needs no evaluation, the cheap ones first. The number is the penalty.
     fn admit(&mut self, miner: &MinerId, share: &Share) -> Result<Admitted, (Refusal, u32)> {
         let now_ms = self.now_ms;

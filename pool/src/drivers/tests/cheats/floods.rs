@@ -36,10 +36,12 @@ fn a_flood_is_refused_and_leaves_nothing_behind() {
 fn uploads_that_are_too_long_or_out_of_order_are_refused() {
     let pool = Pool::new(2);
     pool.begin(1, 60_000);
-    let cheater = Client::join(&pool, 2, SPEED);
+    let mut cheater = Client::join(&pool, 2, SPEED);
     let whole = vec![7; CHUNK_BYTES * 2 + 5];
     let artefact = blob(&whole);
     let (first, rest) = whole.split_at(CHUNK_BYTES);
+    assert_eq!(cheater.chunk(artefact, 0, first), Some(Refusal::NoLease), "it has nothing to hand in");
+    cheater.lease();
     assert_eq!(cheater.chunk(artefact, CHUNK_BYTES as u64, rest), Some(Refusal::Malformed), "a chunk too long");
     let second = &rest[..CHUNK_BYTES];
     assert_eq!(cheater.chunk(artefact, CHUNK_BYTES as u64, second), Some(Refusal::BadChunk), "the second first");
@@ -59,15 +61,16 @@ fn uploads_that_are_too_long_or_out_of_order_are_refused() {
 fn uploads_that_never_end_do_not_cost_an_honest_miner_its_audit() {
     let pool = Pool::new(3);
     let (mut honest, honest_macs) = with_honest(&pool);
-    let lease = honest.lease();
-    let first = honest.train(&lease, 0, lease.work[0].images / 2);
-    let second = honest.go_on(&lease, 0, lease.work[0].images / 2, &first);
     // As many as there are places for.
     let part = vec![1; CHUNK_BYTES];
     let endless = BlobRef { root: Hash32([5; 32]), bytes: 8 << 20 };
-    for name in 2..=9 {
-        let cheater = Client::new(&pool, name, SPEED);
-        cheater.hello();
+    let mut cheaters: Vec<Client<'_>> = (2..=9).map(|name| Client::join(&pool, name, SPEED)).collect();
+    let lease = honest.lease();
+    let first = honest.train(&lease, 0, lease.work[0].images / 2);
+    let second = honest.go_on(&lease, 0, lease.work[0].images / 2, &first);
+    for cheater in &mut cheaters {
+        assert_eq!(cheater.chunk(endless, 0, &part), Some(Refusal::NoLease), "it has nothing to hand in");
+        cheater.lease();
         assert_eq!(cheater.chunk(endless, 0, &part), None);
     }
     pool.pass(honest.ms(&first) + honest.ms(&second));
