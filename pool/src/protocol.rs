@@ -13,7 +13,7 @@ use crate::ledger::Luck;
 use crate::types::{AuditTally, BackupTally, Base, Class, EvaluationPlan, Interval, Lease, LeaseId, Share};
 
 /// Version of these messages. A miner of another version is told to update.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 /// Version in the protocol's name. Requests to join and refusals have one form under it, so that a miner of another
 /// [`VERSION`] can be told.
 const WIRE: u16 = 1;
