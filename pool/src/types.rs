@@ -343,10 +343,16 @@ mod tests {
 
     #[test]
     fn plans_keep_images_secret_when_there_are_enough() {
-        for (images, public_images, holdout_images) in
-            [(2000, 256, 1000), (1000, 250, 750), (100, 32, 68), (20, 20, 0), (0, 0, 0)]
-        {
-            let plan = EvaluationPlan::for_validation(images, 0);
+        for (images, trained, public_images, holdout_images) in [
+            (5000, 300_000, 256, 4744),
+            (5000, 100_000, 256, 2000),
+            (2000, 0, 256, 1000),
+            (1000, 0, 250, 750),
+            (100, 0, 32, 68),
+            (20, 0, 20, 0),
+            (0, 0, 0, 0),
+        ] {
+            let plan = EvaluationPlan::for_validation(images, trained);
             assert_eq!((plan.public_images, plan.holdout_images), (public_images, holdout_images), "{images}");
         }
         assert_eq!(EvaluationPlan::for_filler(400).rank_images(), 400);

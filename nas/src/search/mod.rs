@@ -34,4 +34,4 @@ pub use reinforce::Reinforce;
 pub use rungs::{Rungs, chance_reward};
 pub use search_box::{BoxError, LayerBox, SETTINGS, SearchBox};
 pub use starting_points::{StartingPoint, starting_points};
-pub use strategy::{AnyStrategy, MOST_REWARD, Strategy, StrategyKind, architecture_hash};
+pub use strategy::{AnyStrategy, MOST_REWARD, Strategy, StrategyKind, architecture_hash, reward_of};

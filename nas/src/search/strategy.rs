@@ -10,6 +10,12 @@ use crate::train::TrainingCosts;
 /// The best reward. Rewards are accuracies in millionths.
 pub const MOST_REWARD: u32 = 1_000_000;
 
+/// The reward of so many images counted right.
+pub fn reward_of(correct: u32, images: u32) -> u32 {
+    let reward = u64::from(correct) * u64::from(MOST_REWARD) / u64::from(images.max(1));
+    u32::try_from(reward).unwrap_or(MOST_REWARD)
+}
+
 /// A search strategy. What it proposes follows from its seed and from what was reported, so that the same reports
 /// bring it to the same state; its serde form is that state.
 pub trait Strategy {

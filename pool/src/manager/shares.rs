@@ -1,7 +1,7 @@
 //! Results: what is refused at once, what is checked, and what the check leads to.
 
 use podl_consensus::types::BlobRef;
-use podl_nas::search::MOST_REWARD;
+use podl_nas::search::reward_of;
 
 use super::outlook::Outlook;
 use super::{Effect, Job, JobKind, Manager, Outcome};
@@ -242,8 +242,7 @@ impl Manager {
             }
             Purpose::Explore | Purpose::Backup => {
                 let Some(proposals) = memory.proposals.as_mut() else { return };
-                let reward = u64::from(count) * u64::from(MOST_REWARD) / u64::from(rank_images.max(1));
-                proposals.report(unit.part, &unit.architecture, u32::try_from(reward).unwrap_or(MOST_REWARD));
+                proposals.report(unit.part, &unit.architecture, reward_of(count, rank_images));
                 proposals.rung.note(is_above_chance(count, rank_images, classes));
                 if let Some(part) = unit.part {
                     proposals.parts.note(part, count);

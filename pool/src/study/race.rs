@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use podl_consensus::workload::{Architecture, Workload};
-use podl_nas::search::{AnyStrategy, BoxError, MOST_REWARD, Strategy, StrategyKind};
+use podl_nas::search::{AnyStrategy, BoxError, Strategy, StrategyKind, reward_of};
 use podl_nas::train::TrainingCosts;
 
 use super::setup::VALIDATION_IMAGES;
@@ -83,8 +83,7 @@ pub fn race(mut teams: Vec<Team>, spec: &SimSpec, target_ppm: u32, limit_ms: u64
         if let Some(group) = teams.get_mut(team) {
             let model = SimModel::train(&network, ppm, None, now_ms ^ (worker as u64) << 48, spec.full_images);
             let count = model.count(spec.full_images, "holdout", VALIDATION_IMAGES);
-            let reward = u64::from(count) * u64::from(MOST_REWARD) / u64::from(VALIDATION_IMAGES);
-            group.strategy.report(&network, u32::try_from(reward).unwrap_or(MOST_REWARD));
+            group.strategy.report(&network, reward_of(count, VALIDATION_IMAGES));
         }
         idle.push((now_ms, team, worker));
     }

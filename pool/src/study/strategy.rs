@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::figure::{Curve, Figure, Findings, Shape};
 use super::measure::{Goal, Measure, for_each_seed};
 use super::setup::{self, PASSES, PHASE_MS, miners};
-
 use super::statistics::{bootstrap, mean};
 use crate::manager::CANDIDATE_PASSES;
 use crate::sim::{Landscape, SimReport, Simulation};

@@ -7,7 +7,7 @@ use podl_chain_spec::Hash32;
 use podl_consensus::workload::{Architecture, Network};
 use podl_nas::artefact::Model;
 use podl_nas::engine::Engine;
-use podl_nas::search::{Job, MOST_REWARD, Search};
+use podl_nas::search::{Job, MOST_REWARD, Search, reward_of};
 use podl_nas::train::{ThreadPool, TrainDevice, TrainError, Trainer};
 use serde::Serialize;
 use serde_json::json;
@@ -64,7 +64,7 @@ impl Workshop<'_> {
             }
             None => (0, None),
         };
-        let reward = u32::try_from(u64::from(correct) * u64::from(MOST_REWARD) / images as u64)?;
+        let reward = reward_of(correct, u32::try_from(images)?);
         let before = search.best().map(|(_, reward)| reward);
         let is_best = before.is_none_or(|before| reward > before);
         if let Some(trained) = trained.as_ref().filter(|_| is_best) {

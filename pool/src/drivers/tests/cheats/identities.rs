@@ -85,7 +85,8 @@ fn three_names_of_one_machine_earn_what_the_machine_does() {
         // Nobody reports progress here, so that every lease looks late.
         params.backups_permille = 0;
     });
-    pool.begin(1, 24_000);
+    // The end of a phase cuts off up to three seconds of a slow name's last network: little beside the rest.
+    pool.begin(1, 160_000);
     let mut workers = vec![Worker::new(Client::join(&pool, 1, SPEED))];
     workers.extend((2..=4).map(|name| Worker::new(Client::join(&pool, name, SPEED / 3))));
     workers.iter_mut().for_each(|worker| worker.ready_ms = pool.now_ms());
@@ -93,9 +94,7 @@ fn three_names_of_one_machine_earn_what_the_machine_does() {
     pool.until("all are proved", || (1..=4).all(|name| pool.window_macs(name) > 0));
     let one = pool.window_macs(1);
     let split: u64 = (2..=4).map(|name| pool.window_macs(name)).sum();
-    // Not more; and less only by what the end of a phase cuts off of a slow name's last network: 128 images, three of its
-    // 24 seconds at most. (The study measures the gain over many phases.)
-    assert!(split <= one + one / 50 && split >= one - one / 8, "one name {one}, three names {split}");
+    assert!(one.abs_diff(split) * 50 <= one, "one name {one}, three names {split}");
     let pay = pool.pay(1, 1_000_000_000);
     let paid = |names: std::ops::RangeInclusive<u8>| {
         let own = pay.iter().filter(|(account, _)| names.contains(&account.0[0]));
