@@ -227,7 +227,8 @@ fn introduction() -> String {
          `Authorization: Bearer TOKEN`; the token is in the file `{TOKEN_FILE}` of the node's data folder, which only \
          its owner can read.\n\
          - `/health` (does the node work), `/ready` (is it caught up) and `/metrics` (OpenMetrics text) are plain HTTP \
-         GET, on the same address and on that of `--metrics`.\n\
+         GET, on the same address and on that of `--metrics`. `/pool`, on the RPC address alone, is a page that shows the \
+         node's pool and keeps itself up to date (docs/pool.md).\n\
          - Limits: {} bytes a request, {} bytes an answer, {} calls a batch, {} open connections, {} requests under way \
          (status 503), {} requests a second and address with bursts of {} (status 429).\n\
          - On a loopback address the `Host` header must name this machine (status 403), so that no web page can reach \

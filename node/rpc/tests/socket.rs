@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use podl_rpc::server::{RpcLimits, ServeError, serve, serve_metrics};
 use podl_rpc::types::{BlockId, HexBytes};
 use podl_rpc::{AdminApiClient, NodeApiClient, Token};
 use prometheus_client::registry::Registry;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -234,4 +236,55 @@ async fn parameters_may_have_names() {
     assert_eq!(block["height"], 17);
     let error = client.public().request::<serde_json::Value, _>("chain_block", rpc_params!["x"]).await.unwrap_err();
     assert!(error.to_string().contains("-32602") || error.to_string().contains("nvalid"), "{error}");
+}
+
+/// Values of an attribute, in elements and in their order.
+fn attributes<'a>(html: &'a str, name: &str) -> Vec<&'a str> {
+    let begins = format!(" {name}=\"");
+    html.split(begins.as_str()).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
+}
+
+/// Parts of a page that stand for one call each, with what their fields are read from: a call's result or a row of it.
+fn shown<'a>(html: &'a str, answers: &'a BTreeMap<&str, Value>) -> Vec<(&'a str, &'a Value)> {
+    let parts = html.split("data-from=\"").skip(1).map(|part| {
+        let call = part.split('"').next().unwrap();
+        let answer = &answers[call];
+        let rows = attributes(part.split('>').next().unwrap(), "data-rows");
+        (part, rows.first().map_or(answer, |rows| &answer[*rows]))
+    });
+    parts.map(|(part, answer)| (part, answer.get(0).unwrap_or(answer))).collect()
+}
+
+#[tokio::test]
+async fn the_page_of_a_pool_shows_what_the_methods_answer() {
+    let served = start(RpcLimits::default()).await;
+    let get = async |path: &str| http(served.addr, &format!("GET {path} HTTP/1.1\r\nHost: localhost"), "").await;
+    let (status, html) = get("/pool").await;
+    assert_eq!(status, 200);
+    for other in attributes(&html, "href").into_iter().chain(attributes(&html, "src")) {
+        assert!(other == "data:," || get(&format!("/{other}")).await.0 == 200, "{other}");
+    }
+    let client = client(served.addr, None);
+    let public = client.public();
+    let answers = BTreeMap::from([
+        ("node_status", serde_json::to_value(public.node_status().await.unwrap()).unwrap()),
+        ("pool_status", serde_json::to_value(public.pool_status().await.unwrap()).unwrap()),
+        ("pool_payouts", serde_json::to_value(public.pool_payouts(1).await.unwrap()).unwrap()),
+    ]);
+    let parts = shown(&html, &answers);
+    assert!(parts.len() > 10);
+    for (part, answer) in parts {
+        let names: Vec<&str> = [attributes(part, "data-field"), attributes(part, "data-of")].concat();
+        assert!(!names.is_empty());
+        for name in names {
+            let value = name.split('.').try_fold(answer, |inner, key| inner.get(key));
+            assert!(value.is_some(), "{name} is not in {answer}");
+        }
+    }
+    let (_, script) = get("/pool.js").await;
+    for kind in attributes(&html, "data-as") {
+        assert!(script.contains(&format!("\n  {kind}: ")), "{kind}");
+    }
+    // Another host's name is refused here as everywhere.
+    assert_eq!(http(served.addr, "GET /pool HTTP/1.1\r\nHost: evil.example", "").await.0, 403);
 }

@@ -1,8 +1,9 @@
-//! The HTTP server: JSON-RPC on `/` (public) and `/admin` (token, same machine only), and `/health`, `/ready`,
-//! `/metrics`. Every resource that a caller can use up has a limit ([`RpcLimits`]).
+//! The HTTP server: JSON-RPC on `/` (public) and `/admin` (token, same machine only), the page of the pool on `/pool`,
+//! and `/health`, `/ready`, `/metrics`. Every resource that a caller can use up has a limit ([`RpcLimits`]).
 
 mod guard;
 mod listener;
+mod page;
 mod plain;
 
 use std::net::SocketAddr;
@@ -154,7 +155,7 @@ pub async fn serve<N: NodeApiServer, A: AdminApiServer>(
     let listener = bind("RPC", addr).await?;
     let public = Methods::from(node.into_rpc());
     let admin = admin.map(|(api, token)| (Methods::from(api.into_rpc()), token));
-    let router = Router::new().route("/", post(public_call)).route("/admin", post(admin_call));
+    let router = page::routes().route("/", post(public_call)).route("/admin", post(admin_call));
     Ok(run(listener, router, limits, public, admin, probe, registry))
 }
 

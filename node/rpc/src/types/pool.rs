@@ -11,7 +11,7 @@ pub struct PoolMinerView {
     pub peer_id: String,
     /// Where its pay goes.
     pub account: AccountId,
-    /// `strong` or `weak`, and why.
+    /// `strong` or `weak`.
     pub class: String,
     /// `online`, `idle` (online without a lease) or `offline`.
     pub state: String,
