@@ -82,23 +82,42 @@ for round in $(seq "$FIRST" $((FIRST + ROUNDS - 1))); do
 done
 
 awk -v targets="$TARGETS" -v budget="$BUDGET" -v limit="$((TRAIN_S * BLOCKS))" '
-    function median(values, n,   i, j, v) {
-        for (i = 2; i <= n; i++) { v = values[i]; for (j = i - 1; j > 0 && values[j] > v; j--) values[j + 1] = values[j]; values[j + 1] = v }
-        return n % 2 ? values[(n + 1) / 2] : (values[n / 2] + values[n / 2 + 1]) / 2
+    function sort(values, n,   gap, i, j, v) {
+        for (gap = int(n / 2); gap > 0; gap = int(gap / 2))
+            for (i = gap + 1; i <= n; i++) {
+                v = values[i]
+                for (j = i - gap; j > 0 && values[j] > v; j -= gap) values[j + gap] = values[j]
+                values[j + gap] = v
+            }
+    }
+    function median(values, n) { sort(values, n); return n % 2 ? values[(n + 1) / 2] : (values[n / 2] + values[n / 2 + 1]) / 2 }
+    # 95 % interval of the ratio of means over pairs drawn anew, each pair whole.
+    function interval(p, o, n,   b, i, r, sums, drawn) {
+        for (b = 1; b <= 2000; b++) {
+            sums["p"] = sums["o"] = 0
+            for (i = 1; i <= n; i++) { r = int(rand() * n) + 1; sums["p"] += p[r]; sums["o"] += o[r] }
+            drawn[b] = sums["o"] / sums["p"]
+        }
+        sort(drawn, 2000)
+        return sprintf("(%.2f, %.2f)", drawn[51], drawn[1950])
     }
     { for (i = 2; i < NF; i++) cell[NR, i] = $i; rate[NR] = $NF / budget }
     END {
+        srand(1)
         n = split(targets, goal, ",")
-        print "target  reached by pool, one   mean seconds of pool, one   ratio of means   median of ratios"
+        print "target  reached by pool, one   mean seconds of pool, one   ratio of means (95 % interval)   median of ratios"
         for (i = 1; i <= n; i++) {
             pools = ones = a = b = 0
             for (r = 1; r <= NR; r++) {
                 p = cell[r, i + 1]; o = cell[r, i + n + 1]
                 if (p != "-") pools++; else p = limit
                 if (o != "-") ones++; else o = limit
-                a += p; b += o; ratios[r] = o / p
+                # Times come in tenths of a second, and none must be divided by 0.
+                pool[r] = p > .1 ? p : .1; one[r] = o + 0
+                a += pool[r]; b += one[r]; ratios[r] = one[r] / pool[r]
             }
-            printf "%-6s  %d, %d of %d   %.1f, %.1f   %.2f   %.2f\n", goal[i], pools, ones, NR, a / NR, b / NR, b / a, median(ratios, NR)
+            printf "%-6s  %d, %d of %d   %.1f, %.1f   %.2f %s   %.2f\n", goal[i], pools, ones, NR, a / NR, b / NR, b / a, \
+                interval(pool, one, NR), median(ratios, NR)
         }
         printf "strong miners of the pool trained at %.2f of their budgets (median)\n", median(rate, NR)
     }' "$OUT/times"
