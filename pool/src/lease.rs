@@ -142,6 +142,18 @@ impl LeaseBook {
         ended
     }
 
+    /// Puts off what counts against miners by the time that the manager was away. Since when they have had their
+    /// leases stays, or work done meanwhile would seem too fast to be true.
+    pub fn put_off(&mut self, away_ms: u64) {
+        for lease in self.leases.values_mut() {
+            lease.heard_ms = lease.heard_ms.saturating_add(away_ms);
+            lease.due_at_ms = lease.due_at_ms.saturating_add(away_ms);
+            if let LeaseState::Ended { at_ms } | LeaseState::Lost { at_ms } = &mut lease.state {
+                *at_ms = at_ms.saturating_add(away_ms);
+            }
+        }
+    }
+
     /// Removes and returns leases that take no shares any more.
     pub fn prune(&mut self, now_ms: u64, grace_ms: u64) -> Vec<Running> {
         let over = self.leases.iter().filter(|(_, l)| !l.takes_shares(now_ms, grace_ms)).map(|(id, _)| *id);

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::calibration::CalibrationJob;
 use crate::ledger::Luck;
-use crate::types::{AuditTally, BackupTally, Base, Class, EvaluationPlan, Interval, Lease, LeaseId, Share};
+use crate::types::{AuditTally, BackupTally, Class, EvaluationPlan, Interval, Lease, LeaseId, Share};
 
 /// Version of these messages. A miner of another version is told to update.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 /// Version in the protocol's name. Requests to join and refusals have one form under it, so that a miner of another
 /// [`VERSION`] can be told.
 const WIRE: u16 = 1;
@@ -132,7 +132,7 @@ pub enum Refusal {
     #[error("the network is outside the lease: train only what the lease names")]
     OutsideLease,
     /// Somebody has trained this candidate, or this very model was submitted already.
-    #[error("already trained: a candidate is paid once; try another of the subspace")]
+    #[error("already trained: a model is paid once; train what the next lease names")]
     NotNovel,
     /// The artefact's bytes are missing, or are not of its root and length.
     #[error("the artefact is not there: upload it, by chunks if it is over the inline limit")]
@@ -224,8 +224,9 @@ pub enum Reply {
     Ack {
         /// False when the miner's lease is no longer worth working on.
         go_on: bool,
-        /// The pool's best confirmed network.
-        best: Option<Base>,
+        /// Thousandths of the manager's hold-out that the pool's best model classifies correctly. Not which model it is:
+        /// whoever knows an artefact's hash can fetch it.
+        best_permille: Option<u16>,
         /// The miner's standing.
         standing: Standing,
         /// A state that the manager wants uploaded in chunks: what a share of the miner's was trained from. Without
@@ -272,10 +273,8 @@ pub fn decode_request(bytes: &[u8]) -> Result<Request, CodecError> {
 /// As [`decode_request`].
 pub fn decode_reply(bytes: &[u8]) -> Result<Reply, CodecError> {
     let reply: Reply = codec::decode(bytes, REPLY_BYTES)?;
-    match &reply {
-        Reply::Lease { lease, .. } => check_lease(lease)?,
-        Reply::Ack { best: Some(base), .. } => check_base(base)?,
-        _ => {}
+    if let Reply::Lease { lease, .. } = &reply {
+        check_lease(lease)?;
     }
     Ok(reply)
 }
@@ -284,10 +283,6 @@ fn check_lease(lease: &Lease) -> Result<(), CodecError> {
     too_long(lease.work.len(), ASSIGNMENTS)?;
     too_long(lease.steps.into(), STEPS.into())?;
     lease.work.iter().try_for_each(|work| too_long(work.architecture.layers.len(), LAYERS))
-}
-
-fn check_base(base: &Base) -> Result<(), CodecError> {
-    too_long(base.architecture.layers.len(), LAYERS)
 }
 
 fn too_long(got: usize, limit: usize) -> Result<(), CodecError> {
@@ -377,7 +372,7 @@ mod tests {
             audits: AuditTally { passed: most, failed: most },
             backups: BackupTally { own_taken_over: most, own_backed_up: most, taken_over: most, backed_up: most },
         };
-        let reply = Reply::Ack { go_on: true, best: None, standing, audit: None };
+        let reply = Reply::Ack { go_on: true, best_permille: None, standing, audit: None };
         let bytes = encode(&reply);
         assert!(bytes.len() < 200, "an acknowledgement answers every heartbeat: {} bytes", bytes.len());
         assert_eq!(decode_reply(&bytes).unwrap(), reply);

@@ -133,19 +133,6 @@ pub fn is_above_chance(correct: u32, images: u32, classes: u16) -> bool {
     excess > 0 && excess * excess > 9 * images * classes
 }
 
-/// A network to start from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Base {
-    /// Its artefact.
-    pub artefact: BlobRef,
-    /// Its architecture.
-    pub architecture: Architecture,
-    /// Training images that its weights have seen.
-    pub images: u64,
-    /// Thousandths of the manager's hold-out that it classifies correctly.
-    pub permille: u16,
-}
-
 /// What a lease is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Purpose {
@@ -290,15 +277,10 @@ impl Elite {
         (std::cmp::Reverse(self.count), self.mac_bits, self.artefact.root)
     }
 
-    /// What other miners are told of it.
-    pub fn base(&self, rank_images: u32) -> Base {
+    /// What other miners are told of it: thousandths of the images that models are ranked by.
+    pub fn permille(&self, rank_images: u32) -> u16 {
         let permille = u64::from(self.count) * 1000 / u64::from(rank_images.max(1));
-        Base {
-            artefact: self.artefact,
-            architecture: self.architecture.clone(),
-            images: self.images,
-            permille: u16::try_from(permille.min(1000)).unwrap_or(1000),
-        }
+        u16::try_from(permille.min(1000)).unwrap_or(1000)
     }
 }
 

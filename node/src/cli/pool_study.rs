@@ -22,7 +22,7 @@ const COLOURS: [Colour; 6] =
 
 #[derive(Debug, Args)]
 pub(super) struct StudyArgs {
-    /// speedup, baselines, churn, strategy, variance, neutrality, cheats, manager-kill, scale, paper, or all.
+    /// speedup, baselines, churn, strategy, partition, variance, neutrality, cheats, manager-kill, scale, paper, or all.
     #[arg(long, default_value = "all", value_name = "NAME")]
     scenario: String,
     /// Runs of each measurement.
@@ -131,7 +131,8 @@ fn found_records() -> anyhow::Result<PathBuf> {
     let Some(path) = folders.into_iter().flatten().map(|folder| folder.join(RECORDS)).find(|path| path.is_file())
     else {
         bail!(
-            "no recorded trainings: name a file with --records (podl nas study reads the same), or --records made-up"
+            "no recorded trainings: name a file with --records FILE (make study RECORDS=FILE; podl nas study reads the \
+             same), or do without with --records made-up (make study RECORDS=made-up)"
         );
     };
     Ok(path)

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use podl_nas::search::StrategyKind;
 use podl_pool::ledger::{MOST_FINDER_BASIS_POINTS, MOST_WINDOW};
+use podl_pool::partition::Scheme;
 
 use super::{NodeConfig, PayKind};
 use crate::logging::LogFormat;
@@ -236,6 +238,22 @@ pub const KEYS: &[Key] = &[
         set: set!(pool_finder_basis_points, |g| {
             at_most(parse(g, "a number from 0 to 1000")?, MOST_FINDER_BASIS_POINTS)
         }),
+    },
+    Key {
+        name: "pool_strategy",
+        default: "\"predictor\"",
+        help: "How the pool searches, as `podl nas search --strategy`: predictor finds good networks with the fewest trainings;\n\
+               hill-climb, evolution and random cost the manager less time, which counts with hundreds of miners; reinforce\n\
+               is the paper's controller. A change holds for searches that begin after it.",
+        set: set!(pool_strategy, |g| one(g)?.parse::<StrategyKind>()),
+    },
+    Key {
+        name: "pool_partition",
+        default: "\"whole\"",
+        help: "How the pool cuts a task's space: whole, not at all, one search that every result feeds; disjoint, boxes that\n\
+               cover it exactly once and are given up as evidence comes; algorithm1 or paper-table, the paper's. A change\n\
+               holds for searches that begin after it.",
+        set: set!(pool_partition, |g| one(g)?.parse::<Scheme>()),
     },
     Key {
         name: "pool_starting_points",

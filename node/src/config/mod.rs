@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use libp2p::Multiaddr;
+use podl_nas::search::StrategyKind;
 use podl_pool::ledger::PayScheme;
+use podl_pool::partition::Scheme;
 
 pub use keys::{KEYS, Key};
 pub use sources::{CONFIG_FILE, ENVIRONMENT_PREFIX, environment, load, template};
@@ -59,6 +61,10 @@ pub struct NodeConfig {
     pub pool_window: u16,
     /// The finder's bonus, in hundredths of a percent.
     pub pool_finder_basis_points: u16,
+    /// How the pool searches.
+    pub pool_strategy: StrategyKind,
+    /// How the pool cuts a task's space.
+    pub pool_partition: Scheme,
     /// Whether the pool tries known networks first.
     pub pool_starting_points: bool,
     /// Threads that score models.

@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use podl_nas::search::StrategyKind;
+use podl_pool::partition::Scheme;
+
 use super::keys::Given;
 use super::{ConfigError, KEYS, Key, NodeConfig, PayKind, Source};
 use crate::logging::LogFormat;
@@ -39,6 +42,8 @@ impl Default for NodeConfig {
             pool_pay: PayKind::Pplns,
             pool_window: 1,
             pool_finder_basis_points: 0,
+            pool_strategy: StrategyKind::Predictor,
+            pool_partition: Scheme::Whole,
             pool_starting_points: false,
             score_threads: 1,
             max_peers: 1,

@@ -139,3 +139,28 @@ fn pay_of_a_pool_is_set_by_its_keys() {
         assert!(error.contains(words), "{error}");
     }
 }
+
+#[test]
+fn the_strategy_of_a_pool_is_set_by_its_name() {
+    use podl_nas::search::StrategyKind;
+    assert_eq!(NodeConfig::default().pool_strategy, StrategyKind::Predictor);
+    for kind in StrategyKind::ALL {
+        let (config, warnings) = load(None, env(&[("PODL_POOL_STRATEGY", kind.name())]), &[]).unwrap();
+        assert_eq!((config.pool_strategy, warnings.len()), (kind, 0));
+    }
+    let text = refused(load(None, env(&[("PODL_POOL_STRATEGY", "hillclimb")]), &[]));
+    assert!(text.contains("expected predictor, hill-climb"), "{text}");
+}
+
+#[test]
+fn the_partition_of_a_pool_is_set_by_its_name() {
+    use podl_pool::partition::Scheme;
+    assert_eq!(NodeConfig::default().pool_partition, Scheme::Whole);
+    for scheme in Scheme::ALL {
+        let (config, warnings) = load(None, env(&[("PODL_POOL_PARTITION", scheme.name())]), &[]).unwrap();
+        assert_eq!((config.pool_partition, warnings.len()), (scheme, 0));
+    }
+    let text = refused(load(None, env(&[("PODL_POOL_PARTITION", "papertable")]), &[]));
+    assert!(text.contains("pool_partition = \"papertable\" from the environment variable PODL_POOL_PARTITION:"));
+    assert!(text.contains("expected one of whole, disjoint, algorithm1, paper-table"), "{text}");
+}

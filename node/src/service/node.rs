@@ -176,6 +176,8 @@ impl Node {
             account: wallet.account(),
             fee_basis_points: config.pool_fee_basis_points,
             pay: config.pay_scheme(),
+            strategy: config.pool_strategy,
+            partition: config.pool_partition,
             starts: config.pool_starting_points,
             folder: shared.data_dir.join("pool"),
             requests: config.pool_manager.then_some(requests),

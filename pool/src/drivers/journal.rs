@@ -1,17 +1,14 @@
 //! The manager's journal: a snapshot and the events since, so that a killed manager loses nothing verified.
 //!
-//! Records are `[length u32][first 8 bytes of BLAKE3][postcard of (number, time, event)]`. Reading stops at the first record
-//! that is cut short or does not match its hash: a write that a crash interrupted. A snapshot names the last event in it, so
-//! that a crash between writing one and emptying the events repeats none.
+//! [`records`] says what both hold.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use super::records::{self, Restored};
 use crate::manager::{Event, Manager};
 
-/// Most bytes of a record; events are small, intervals some kilobytes.
-const RECORD_BYTES: usize = 1 << 20;
 /// Most bytes of a snapshot.
 const SNAPSHOT_BYTES: u64 = 1 << 30;
 /// Bytes of events after which a snapshot is due, whatever the interval: refused requests are events as well, and a flood
@@ -62,34 +59,25 @@ impl Journal {
         };
         std::fs::create_dir_all(folder).map_err(io(folder))?;
         let (snapshot_path, events_path) = (folder.join("snapshot"), folder.join("events"));
-        let mut restored = match File::open(&snapshot_path) {
+        let restored = match File::open(&snapshot_path) {
             Ok(file) => {
-                let mut bytes = Vec::new();
-                file.take(SNAPSHOT_BYTES).read_to_end(&mut bytes).map_err(io(&snapshot_path))?;
-                let restored: (u64, Manager) = postcard::from_bytes(&bytes)
-                    .map_err(|e| JournalError::Snapshot { path: snapshot_path.clone(), reason: e.to_string() })?;
-                Some(restored)
+                let mut snapshot = Vec::new();
+                file.take(SNAPSHOT_BYTES).read_to_end(&mut snapshot).map_err(io(&snapshot_path))?;
+                let events = match std::fs::read(&events_path) {
+                    Ok(events) => events,
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+                    Err(error) => return Err(io(&events_path)(error)),
+                };
+                let restored = records::restore(&snapshot, &events);
+                Some(restored.map_err(|e| JournalError::Snapshot { path: snapshot_path, reason: e.to_string() })?)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(io(&snapshot_path)(error)),
         };
-        let mut kept = 0;
-        if let Some((number, manager)) = &mut restored {
-            let bytes = match std::fs::read(&events_path) {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-                Err(error) => return Err(io(&events_path)(error)),
-            };
-            let mut rest = bytes.as_slice();
-            while let Some((at, now_ms, event)) = next_record(&mut rest) {
-                if at > *number {
-                    // What it wanted done then was done then, or is asked for again by `resume`.
-                    manager.handle(now_ms, event);
-                    *number = at;
-                }
-                kept = bytes.len() - rest.len();
-            }
-        }
+        let (manager, number, kept) = match restored {
+            Some(Restored { manager, number, kept }) => (Some(manager), number, kept as u64),
+            None => (None, 0, 0),
+        };
         let events = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -97,9 +85,8 @@ impl Journal {
             .open(&events_path)
             .map_err(io(&events_path))?;
         // A torn last record must not hide those that are written after it.
-        events.set_len(kept as u64).map_err(io(&events_path))?;
-        let (number, manager) = restored.map_or((0, None), |(number, manager)| (number, Some(manager)));
-        Ok((Self { folder: folder.to_owned(), events, number, bytes: kept as u64 }, manager))
+        events.set_len(kept).map_err(io(&events_path))?;
+        Ok((Self { folder: folder.to_owned(), events, number, bytes: kept }, manager))
     }
 
     /// Appends an event before it is handled.
@@ -108,14 +95,12 @@ impl Journal {
     /// [`JournalError::Io`].
     pub fn append(&mut self, now_ms: u64, event: &Event) -> Result<(), JournalError> {
         self.number += 1;
-        let body = postcard::to_stdvec(&(self.number, now_ms, event)).unwrap_or_default();
-        let mut record = Vec::with_capacity(body.len() + 12);
-        record.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
-        record.extend_from_slice(&blake3::hash(&body).as_bytes()[..8]);
-        record.extend_from_slice(&body);
-        self.bytes += record.len() as u64;
-        let path = self.folder.join("events");
-        self.events.write_all(&record).map_err(|error| JournalError::Io { path, error })
+        let record = records::record(self.number, now_ms, event).map_err(std::io::Error::other);
+        let written = record.and_then(|record| {
+            self.bytes += record.len() as u64;
+            self.events.write_all(&record)
+        });
+        written.map_err(|error| JournalError::Io { path: self.folder.join("events"), error })
     }
 
     /// Whether there are so many events that a snapshot is due.
@@ -130,8 +115,9 @@ impl Journal {
     pub fn snapshot(&mut self, manager: &Manager) -> Result<(), JournalError> {
         let (path, fresh) = (self.folder.join("snapshot"), self.folder.join("snapshot.new"));
         let write = || -> std::io::Result<()> {
+            let snapshot = records::snapshot(self.number, manager).map_err(std::io::Error::other)?;
             let mut file = File::create(&fresh)?;
-            file.write_all(&postcard::to_stdvec(&(self.number, manager)).unwrap_or_default())?;
+            file.write_all(&snapshot)?;
             file.sync_all()?;
             std::fs::rename(&fresh, &path)?;
             self.events.set_len(0)?;
@@ -141,19 +127,6 @@ impl Journal {
         self.bytes = 0;
         Ok(())
     }
-}
-
-fn next_record(rest: &mut &[u8]) -> Option<(u64, u64, Event)> {
-    let (length, tail) = rest.split_first_chunk::<4>()?;
-    let (hash, tail) = tail.split_first_chunk::<8>()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|&n| n <= RECORD_BYTES)?;
-    let body = tail.get(..length)?;
-    if blake3::hash(body).as_bytes()[..8] != *hash {
-        return None;
-    }
-    let record = postcard::from_bytes(body).ok()?;
-    *rest = &tail[length..];
-    Some(record)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use podl_chain_spec::{AccountId, Caps, Hash32};
 use podl_consensus::hash::blob_root;
 use podl_consensus::types::{BatchPayment, BlobRef, BlockHash, ModelRoot};
-use podl_consensus::workload::{WorkVerifier, Workload};
+use podl_consensus::workload::{Architecture, WorkVerifier, Workload};
 use podl_nas::data::Dataset;
 use podl_nas::engine::Engine;
 use podl_nas::{Verifier, artefact};
@@ -17,16 +17,16 @@ use podl_nas::{Verifier, artefact};
 use super::audit::{Auditor, Material, NICENESS};
 use super::queue::JobQueue;
 use super::upload::{Kind, Uploads};
-use super::{ArtefactStore, Clock, IntervalData, Journal, lower_priority};
+use super::{ArtefactStore, Clock, DataError, IntervalData, Journal, lower_priority};
 use crate::calibration::{self, CalibrationJob};
 use crate::ledger::{Luck, ShareList, WonBlock};
 use crate::manager::{
     Ask, AuditCounts, AuditOrder, Effect, Event, Manager, MinerRecord, Outcome, PoolParams, StartFrom, UnitCounts,
     Verdict,
 };
-use crate::partition::{Count, Subspace, union_cardinality};
+use crate::partition::{Count, Scheme, Subspace, union_cardinality};
 use crate::protocol::{self, Refusal, Reply, Request};
-use crate::types::{AuditId, DataSource, Elite, Interval, JobId, MinerId};
+use crate::types::{AuditId, DataSource, Elite, EvaluationPlan, Interval, JobId, MinerId, Share};
 
 /// Most parts of a space whose union is counted; disjoint boxes are never more.
 const MOST_PARTS: usize = 81;
@@ -118,6 +118,8 @@ pub struct PoolOverview {
     pub audits: AuditCounts,
     /// How often it has won lately.
     pub luck: Luck,
+    /// How the current task's space is cut.
+    pub partition: Scheme,
     /// How much of the current task's space it has looked at; none before the first interval.
     pub coverage: Option<Coverage>,
 }
@@ -173,6 +175,8 @@ struct State {
     answers: BTreeMap<CalibrationJob, Hash32>,
     /// States that audits begin from, in memory: they are large and needed once. As many as the manager wants.
     states: BTreeMap<Hash32, Arc<Vec<u8>>>,
+    /// Evaluations that a restarted manager asked for before there were data.
+    deferred: Vec<Job>,
 }
 
 enum Job {
@@ -227,6 +231,7 @@ impl ManagerDriver {
             earlier: Vec::new(),
             answers: BTreeMap::new(),
             states: BTreeMap::new(),
+            deferred: Vec::new(),
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
@@ -240,7 +245,7 @@ impl ManagerDriver {
         });
         if is_restored {
             let mut state = shared.lock();
-            let effects = state.manager.resume();
+            let effects = state.manager.resume((shared.clock)());
             shared.perform(&mut state, effects, None);
         }
         // Of a restored manager too: its parameters are this start's, and events that follow must be replayed under them.
@@ -343,6 +348,7 @@ impl ManagerDriver {
             window_macs: manager.ledger().window_total(manager.params().pay),
             audits: manager.audit_counts(),
             luck: manager.ledger().luck(),
+            partition: manager.partition(),
             coverage: None,
         };
         drop(state);
@@ -436,8 +442,8 @@ impl Shared {
     }
 
     fn answer(&self, miner: MinerId, bytes: &[u8]) -> Reply {
-        let mut state = self.lock();
         let refused = |refusal| Reply::Refused { refusal, retry_ms: 0 };
+        let mut state = self.lock();
         let Ok(request) = protocol::decode_request(bytes) else {
             self.event(&mut state, Event::Asked { miner, ask: Ask::Broken }, None);
             return refused(Refusal::Malformed);
@@ -457,8 +463,9 @@ impl Shared {
                     self.event(&mut state, Event::Asked { miner, ask: Ask::Broken }, None);
                     return refused(Refusal::NoArtefact);
                 }
+                let is_model = self.is_model_of(&state, &share, inline.as_deref());
                 artefact = inline.map(|bytes| (share.artefact.root, bytes));
-                Ask::Submit(share)
+                Ask::Submit { share, is_model }
             }
             Request::Leave => Ask::Leave,
         };
@@ -478,6 +485,13 @@ impl Shared {
         }
         // The machine answers every request.
         reply.unwrap_or_else(|| refused(Refusal::Busy))
+    }
+
+    /// Whether a result's artefact, in its message or from before, is a model of the network that it is said to be.
+    fn is_model_of(&self, state: &State, share: &Share, inline: Option<&[u8]>) -> bool {
+        let stored = if inline.is_none() { state.store.get(&share.artefact.root) } else { None };
+        let bytes = inline.or(stored.as_ref().map(|bytes| bytes.as_slice())).unwrap_or_default();
+        artefact::decode(bytes, &self.caps).is_ok_and(|model| model.network().architecture() == share.architecture)
     }
 
     /// Takes a part of a state that an audit wants, or of an artefact that is to be handed in: names without a lease
@@ -535,6 +549,9 @@ impl Shared {
                 Effect::CheckCalibration { miner, job, digest } => {
                     self.queue.push(Job::Calibration { miner, job, digest }, false);
                 }
+                Effect::Evaluate { job, artefact } if state.current.is_none() => {
+                    state.deferred.push(Job::Evaluate { job, artefact });
+                }
                 Effect::Evaluate { job, artefact } => self.queue.push(Job::Evaluate { job, artefact }, false),
                 Effect::Audit { audit, order } => self.audits.push((audit, order), false),
                 Effect::Commit { parent, artefact, attempt } => {
@@ -555,8 +572,8 @@ impl Shared {
             match job {
                 Job::Begin { interval, blob, deadline_ms } => self.begin(*interval, blob, deadline_ms),
                 Job::Evaluate { job, artefact } => {
-                    let (current, bytes) = self.material(job, &artefact.root);
-                    let outcome = self.evaluate(current.as_deref(), bytes.as_deref());
+                    let material = self.material(job, &artefact.root);
+                    let outcome = self.evaluate(&material);
                     let mut state = self.lock();
                     self.event(&mut state, Event::Evaluated { job, outcome }, None);
                     state.drop_unwanted();
@@ -622,30 +639,59 @@ impl Shared {
         }
     }
 
-    /// The data that an evaluation was asked for on, and the artefact. On those of the next interval every honest count
-    /// would be false.
-    fn material(&self, job: JobId, root: &ModelRoot) -> (Option<Arc<Current>>, Option<Arc<Vec<u8>>>) {
+    /// The data that an evaluation was asked for on, the artefact, and what its miner claims. On those of the next
+    /// interval every honest count would be false.
+    fn material(&self, job: JobId, root: &ModelRoot) -> Evaluation {
         let state = self.lock();
         let parent = state.manager.evaluation_parent(job);
-        let current = state.intervals().find(|current| Some(current.interval.parent) == parent);
-        (current.cloned(), state.store.get(root))
+        let current = state.intervals().find(|current| Some(current.interval.parent) == parent).cloned();
+        let claim = state.manager.evaluation_claim(job).map(|(architecture, correct)| (architecture.clone(), correct));
+        Evaluation { current, bytes: state.store.get(root), claim }
+    }
+
+    /// The interval that a restarted manager was in, if it is not the one that begins and has the same data or makes
+    /// them itself: what was handed in before is counted on those.
+    fn before_restart(&self, next: &Interval) -> Option<(Interval, EvaluationPlan)> {
+        let state = self.lock();
+        let search = state.manager.search().filter(|_| state.current.is_none())?;
+        let has_data = |data: &DataSource| *data == next.data || matches!(data, DataSource::Filler { .. });
+        let is_wanted = search.parent() != next.parent && has_data(&search.interval.data);
+        is_wanted.then(|| (search.interval.clone(), search.plan))
+    }
+
+    fn load(
+        &self,
+        interval: &Interval,
+        plan: Option<EvaluationPlan>,
+        blob: Option<Arc<Vec<u8>>>,
+    ) -> Result<(Current, EvaluationPlan), DataError> {
+        let data = IntervalData::load(interval, blob.as_ref().map(|b| b.as_slice()), &self.caps)?;
+        let (seed, most_passes) = {
+            let state = self.lock();
+            (*state.manager.secret_seed(), state.manager.params().most_passes)
+        };
+        let plan = plan.unwrap_or_else(|| data.plan(interval, most_passes));
+        let (public, holdout) = (data.public(plan), data.holdout(plan, &seed, interval));
+        Ok((Current { interval: interval.clone(), public, holdout, blob }, plan))
     }
 
     fn begin(&self, interval: Interval, blob: Option<Arc<Vec<u8>>>, deadline_ms: u64) {
-        let data = match IntervalData::load(&interval, blob.as_ref().map(|b| b.as_slice()), &self.caps) {
-            Ok(data) => data,
+        let earlier = self.before_restart(&interval);
+        let earlier = earlier.and_then(|(before, plan)| self.load(&before, Some(plan), blob.clone()).ok());
+        let (current, plan) = match self.load(&interval, None, blob) {
+            Ok(loaded) => loaded,
             Err(error) => {
                 tracing::error!(%error, height = interval.height, "the interval's data cannot be used; no leases");
                 return;
             }
         };
         let mut state = self.lock();
-        let plan = data.plan(&interval, state.manager.params().most_passes);
-        let public = data.public(plan);
-        let holdout = data.holdout(plan, state.manager.secret_seed(), &interval);
-        let current = Arc::new(Current { interval: interval.clone(), public, holdout, blob });
-        let before = state.current.replace(current);
+        let before = state.current.replace(Arc::new(current));
         state.earlier.extend(before);
+        state.earlier.extend(earlier.map(|(earlier, _)| Arc::new(earlier)));
+        for job in std::mem::take(&mut state.deferred) {
+            self.queue.push(job, false);
+        }
         let interval = Box::new(interval);
         self.event(&mut state, Event::IntervalStarted { interval, plan, deadline_ms }, None);
         state.drop_unwanted();
@@ -654,16 +700,24 @@ impl Shared {
         state.snapshot();
     }
 
-    fn evaluate(&self, current: Option<&Current>, bytes: Option<&Vec<u8>>) -> Outcome {
-        let Some(current) = current else { return Outcome::Failed("no interval".into()) };
-        let Some(bytes) = bytes else { return Outcome::Failed("the artefact is gone".into()) };
+    /// Counts a model: first whether it is the network that it was handed in as, then on the images of the claim, and only
+    /// if that holds on the secret ones. False claims cost the manager little.
+    fn evaluate(&self, material: &Evaluation) -> Outcome {
+        let Some(current) = &material.current else { return Outcome::Failed("no interval".into()) };
+        let Some(bytes) = &material.bytes else { return Outcome::Failed("the artefact is gone".into()) };
         let work = &current.interval.workload;
         let facts = match Verifier::new(1).model_facts(work, &self.caps, bytes) {
             Ok(facts) => facts,
             Err(error) => return Outcome::Invalid(error.to_string()),
         };
-        let counts = count(work, &self.caps, bytes, &current.public)
-            .and_then(|public| Ok((public, count(work, &self.caps, bytes, &current.holdout)?)));
+        let claimed = material.claim.as_ref();
+        if claimed.is_some_and(|(architecture, _)| *architecture != facts.architecture) {
+            return Outcome::Invalid("it is another network".into());
+        }
+        let counts = count(work, &self.caps, bytes, &current.public).and_then(|public| {
+            let is_true = claimed.is_none_or(|(_, correct)| *correct == public);
+            Ok((public, if is_true { count(work, &self.caps, bytes, &current.holdout)? } else { 0 }))
+        });
         match counts {
             Ok((public_correct, holdout_correct)) => Outcome::Model {
                 architecture: facts.architecture,
@@ -675,6 +729,13 @@ impl Shared {
             Err(reason) => Outcome::Failed(reason),
         }
     }
+}
+
+/// What an evaluation needs.
+struct Evaluation {
+    current: Option<Arc<Current>>,
+    bytes: Option<Arc<Vec<u8>>>,
+    claim: Option<(Architecture, u32)>,
 }
 
 /// Whether the artefact of a result is there, in its message or from before.

@@ -444,7 +444,7 @@ mod tests {
             assert_eq!(taken.len() as u64, offset);
             taken.extend(bytes);
             let standing = Standing::default();
-            Ok(protocol::encode(&Reply::Ack { go_on: true, best: None, standing, audit: None }))
+            Ok(protocol::encode(&Reply::Ack { go_on: true, best_permille: None, standing, audit: None }))
         }
 
         fn fetch_blob(&self, _: BlobRef) -> Result<Vec<u8>, TransportError> {

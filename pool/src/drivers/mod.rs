@@ -9,6 +9,7 @@ mod manager;
 mod miner;
 mod pace;
 mod queue;
+pub(crate) mod records;
 #[cfg(feature = "miner")]
 mod replay;
 mod status;

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::pace::Pace;
 use crate::miner::{Miner, Stage};
 use crate::protocol::{Refusal, Standing};
-use crate::types::Base;
 
 /// How a miner is doing. Times are counted from when the status was made, at most a second ago.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +15,8 @@ pub struct MinerStatus {
     pub lease: Option<LeaseStatus>,
     /// Its standing.
     pub standing: Option<Standing>,
-    /// The pool's best network.
-    pub best: Option<Base>,
+    /// What part the pool's best model classifies correctly, in thousandths.
+    pub best_permille: Option<u16>,
     /// The last refusal, until there is work again; its text says what to do.
     pub refusal: Option<Refusal>,
     /// All refusals since it was started.
@@ -74,7 +73,7 @@ impl MinerStatus {
             stage: machine.stage(),
             lease,
             standing: machine.standing().cloned(),
-            best: machine.best().cloned(),
+            best_permille: machine.best_permille(),
             refusal: machine.last_refusal(),
             refusals: refusals.collect(),
             offline,

@@ -18,7 +18,7 @@ use podl_nas::Verifier;
 use super::*;
 use crate::ledger::{PayScheme, WonBlock};
 use crate::manager::PoolParams;
-use crate::protocol::{self, CHUNK_BYTES, Refusal, Reply, Request, VERSION};
+use crate::protocol::{self, CHUNK_BYTES, INLINE_BYTES, Refusal, Reply, Request, VERSION};
 use crate::types::{DataSource, LeaseId, MinerId, Share};
 
 fn spec() -> ChainSpec {

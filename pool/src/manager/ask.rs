@@ -14,6 +14,8 @@ const REFERENCE_MACS_S: u64 = 4_000_000_000;
 /// By how much a calibration that was too short is repeated longer. A fixed factor, so that managers recompute few
 /// different jobs.
 const LONGER: u32 = 8;
+/// How many times as fast as the fastest known miner a calibration may say that one is.
+const BELIEVABLE: u64 = 8;
 /// How long one calibration seed serves: answers of earlier hours are of no use.
 const SEED_MS: u64 = 3_600_000;
 
@@ -30,7 +32,7 @@ impl Manager {
                 Ask::Calibrated { seed, digest } => self.calibrated(miner, seed, digest, effects),
                 Ask::Lease => self.lease(miner),
                 Ask::Progress { lease, done_macs } => self.progress(miner, lease, done_macs),
-                Ask::Submit(share) => self.submit(miner, share, effects),
+                Ask::Submit { share, is_model } => self.submit(miner, share, is_model, effects),
                 Ask::Chunk => self.ack(&miner, true),
                 Ask::Leave | Ask::Broken => self.leave(miner),
             },
@@ -68,7 +70,8 @@ impl Manager {
             self.note_silent();
             let (ledger, pay) = (&self.ledger, self.params.pay);
             let is_owed = |id: &MinerId| ledger.is_owed(id, pay);
-            if self.miners.len() >= self.params.max_miners && !evict_one(&mut self.miners, is_owed) {
+            let kept_from_ms = self.now_ms.saturating_sub(self.params.suspension_ms);
+            if self.miners.len() >= self.params.max_miners && !evict_one(&mut self.miners, kept_from_ms, is_owed) {
                 return self.refused(Refusal::Full, 30_000);
             }
             let burst = self.params.requests_per_s.saturating_mul(2);
@@ -96,6 +99,7 @@ impl Manager {
     }
 
     fn calibrated(&mut self, miner: MinerId, seed: [u8; 32], digest: Hash32, effects: &mut Vec<Effect>) -> Reply {
+        let most_macs_s = self.believable_macs_s();
         let (now_ms, params) = (self.now_ms, &self.params);
         let Some(record) = self.miners.get_mut(&miner) else { return self.refused(Refusal::Unknown, 0) };
         let (job, at_ms, round) = match record.calibration {
@@ -114,13 +118,22 @@ impl Manager {
         }
         let per_s = u128::from(calibration::job_macs(&job)) * 1000 / u128::from(elapsed_ms.max(1));
         let training = per_s * u128::from(params.training_permille) / 1000;
-        record.calibrated_macs_s = u64::try_from(training).unwrap_or(u64::MAX).max(1);
+        record.calibrated_macs_s = u64::try_from(training).unwrap_or(u64::MAX).clamp(1, most_macs_s);
         record.rate_macs_s = record.calibrated_macs_s;
         record.rating = crate::classes::Rating::calibrated(record.calibrated_macs_s);
         record.calibration = Calibration::Checking { job, digest };
         effects.push(Effect::CheckCalibration { miner, job, digest });
         self.assign_classes();
         self.ack(&miner, true)
+    }
+
+    /// What a calibration alone can show. All miners of an hour have the same job, or a manager could not recompute
+    /// all of them, so that one may have been told the answer: until verified work shows more, nobody is reckoned faster
+    /// than eight times the fastest miner of which that is known.
+    fn believable_macs_s(&self) -> u64 {
+        let proven = self.miners.values().filter(|m| m.is_proven && m.online);
+        let fastest = proven.map(|m| m.rating.speed_macs_s).max();
+        fastest.map_or(u64::MAX, |speed| speed.max(1).saturating_mul(BELIEVABLE))
     }
 
     pub(super) fn calibration_checked(&mut self, miner: &MinerId, job: CalibrationJob, correct: bool) {
@@ -190,7 +203,7 @@ impl Manager {
         let rank_images = self.search.as_ref().map_or(1, |s| s.plan.rank_images());
         Reply::Ack {
             go_on,
-            best: self.elites().first().map(|e| e.base(rank_images)),
+            best_permille: self.elites().first().map(|e| e.permille(rank_images)),
             standing: self.standing(miner),
             audit: self.audits.wanted_of(miner),
         }

@@ -224,7 +224,9 @@ impl Manager {
         };
         // A network of which a lease does not train the least that is worth it is not for this miner.
         let fits = |e: &Elite| images_in(e, self.params.lease_ms).is_some_and(|images| images >= SLACK_IMAGES);
-        let promises = memory.elites.iter().filter(|e| !busy(e) && fits(e)).filter_map(|e| {
+        let is_trusted = self.is_trusted(miner);
+        let may_have = |e: &Elite| is_trusted || e.miner == *miner;
+        let promises = memory.elites.iter().filter(|e| may_have(e) && !busy(e) && fits(e)).filter_map(|e| {
             let images = images_in(e, ahead_ms)?;
             let more = if is_early { outlook.worth(e.images, images) } else { images };
             let promise = outlook.thousandths(e.count, search.plan.rank_images(), e.images, more, e.stalls);
@@ -238,7 +240,9 @@ impl Manager {
 
     fn exploit(&mut self, miner: &MinerId, base: &Elite, budget_macs: u64) -> Option<Plan> {
         let macs = self.search.as_ref()?.interval.training_macs(&base.architecture).ok()?.max(1);
-        let images = (budget_macs / macs).max(SLACK_IMAGES);
+        // A replay of a result must come to an end, however fast its miner is said to be.
+        let most = Outlook::of(self.search.as_ref()?).worth(0, budget_macs / macs);
+        let images = most.max(SLACK_IMAGES);
         let work = Assignment::new(base.architecture.clone(), Some(base.artefact), images);
         let unit = self.begin_unit(&work, Purpose::Exploit, *miner, None);
         Some(Plan { purpose: Purpose::Exploit, work: vec![(work, unit)] })

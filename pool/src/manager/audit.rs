@@ -168,6 +168,16 @@ impl Audits {
         }
     }
 
+    /// After a restart: states that miners uploaded were in memory and are asked for again.
+    pub fn restart(&mut self, upload_ms: u64) {
+        for audit in self.pending.values_mut().filter(|a| matches!(a.order.from, StartFrom::State(_))) {
+            let is_upload = matches!(audit.stage, Stage::Upload { .. });
+            if !is_upload {
+                audit.stage = Stage::Upload { left_ms: upload_ms, restarted: false };
+            }
+        }
+    }
+
     /// Replays to be asked for again after a restart.
     pub fn running(&self) -> impl Iterator<Item = (AuditId, &AuditOrder)> {
         let running = self.pending.iter().filter(|(_, audit)| matches!(audit.stage, Stage::Running { .. }));
@@ -237,31 +247,35 @@ impl Manager {
         self.params.audits.permille > 0 && miner.0.as_bytes() != self.params.account.as_bytes()
     }
 
+    /// Whether a miner may be shown what others trained: those that are audited, once a replay has shown that they train
+    /// at all. A name is free, and whoever has a model can commit to it in its own name.
+    pub(super) fn is_trusted(&self, miner: &MinerId) -> bool {
+        self.is_proven(miner) || !self.is_audited(miner)
+    }
+
     fn is_proven(&self, miner: &MinerId) -> bool {
         self.miners.get(miner).is_some_and(|record| record.is_proven)
     }
 
-    /// A share was accepted and its states are committed to: whether it is audited is decided now.
-    pub(super) fn consider_audit(&mut self, miner: MinerId, share: &Share) {
+    /// A share was accepted and its states are committed to: whether it is audited is decided now, and said.
+    pub(super) fn consider_audit(&mut self, miner: MinerId, share: &Share) -> bool {
         if !self.is_audited(&miner) {
-            return;
+            return false;
         }
-        let Some(order) = self.audit_order(share) else { return };
+        let Some(order) = self.audit_order(share) else { return false };
         self.audits.recent.push_back(Recent { miner, order: order.clone(), proven: false });
         if self.audits.recent.len() > RECENT {
             self.audits.recent.pop_front();
         }
-        if !self.draw_check(&miner) {
-            return;
-        }
-        if !self.make_room(&miner) {
-            return;
+        if !self.draw_check(&miner) || !self.make_room(&miner) {
+            return false;
         }
         let stage = match order.from {
             StartFrom::State(_) => Stage::Upload { left_ms: self.params.audits.upload_ms, restarted: false },
             StartFrom::Seed | StartFrom::Artefact(_) => Stage::Ready,
         };
         self.audits.insert(Audit { miner, order, stage, again: false });
+        true
     }
 
     /// Whether there is a place for one more audit. When all are taken, one that waits for its turn may lose its place:
@@ -371,9 +385,8 @@ impl Manager {
             Verdict::Different(_) => self.audit_failed(&audit, true),
             Verdict::Undecided(_) => {
                 let counts = &mut self.audits.counts;
+                // It proves nothing; the miner's next result is drawn again.
                 counts.undecided = counts.undecided.saturating_add(1);
-                // The manager's own trouble does not keep anybody's pay back.
-                self.prove(&audit.miner);
             }
         }
     }
@@ -412,7 +425,10 @@ impl Manager {
         for recent in self.audits.recent.iter_mut().filter(|r| r.order.artefact == audit.order.artefact) {
             recent.proven = true;
         }
-        if let Some(record) = self.miners.get_mut(&audit.miner).filter(|_| !audit.again) {
+        if audit.again {
+            return;
+        }
+        if let Some(record) = self.miners.get_mut(&audit.miner) {
             record.valid_streak = record.valid_streak.saturating_add(1);
         }
         self.prove(&audit.miner);
@@ -426,7 +442,7 @@ impl Manager {
         if let Some(AuditTally { failed, .. }) = self.tally_of(&miner) {
             *failed = failed.saturating_add(1);
         }
-        self.drop_model(audit.order.artefact);
+        self.drop_model(&miner, audit.order.artefact);
         self.jobs.retain(|_, job| !matches!(&job.kind, JobKind::Share { miner: of, .. } if *of == miner));
         self.audits.recent.retain(|r| r.order.artefact != audit.order.artefact);
         if audit.again {
@@ -450,8 +466,8 @@ impl Manager {
         self.miners.get_mut(miner).map(|record| &mut record.audits)
     }
 
-    fn drop_model(&mut self, root: ModelRoot) {
-        let units = self.memories.drop_model(root);
+    fn drop_model(&mut self, miner: &MinerId, root: ModelRoot) {
+        let units = self.memories.drop_model(miner, root);
         self.unit_counts.dropped = self.unit_counts.dropped.saturating_add(units as u64);
     }
 
@@ -470,7 +486,7 @@ impl Manager {
         let mut left = AGAIN;
         for order in doubtful {
             if left == 0 || matches!(order.from, StartFrom::State(_)) {
-                self.drop_model(order.artefact);
+                self.drop_model(&miner, order.artefact);
             } else if self.memories.has_elite(order.artefact) {
                 left -= 1;
                 self.audits.insert(Audit { miner, order, stage: Stage::Ready, again: true });

@@ -39,7 +39,12 @@ pub enum Ask {
         done_macs: u64,
     },
     /// Hands in a result whose artefact the driver holds.
-    Submit(Share),
+    Submit {
+        /// The result.
+        share: Share,
+        /// Whether the artefact is a model of the share's network: one that nobody counts may be trained on by another.
+        is_model: bool,
+    },
     /// Uploads a part of an artefact, which the driver keeps if this is acknowledged.
     Chunk,
     /// Leaves.

@@ -47,7 +47,8 @@ impl Manager {
         (!plan.work.is_empty()).then_some(plan)
     }
 
-    /// The next candidate of which a miner with this budget trains something in a lease, with its part of the space, the images it is to be trained on, and what one costs.
+    /// The next candidate of which a miner with this budget trains something in a lease, with its part of the space, the
+    /// images it is to be trained on, and what one costs.
     fn candidate(&mut self, budget_macs: u64) -> Option<(Architecture, usize, u64, u64)> {
         let lease_macs = u128::from(self.strong_rate()) * u128::from(self.params.lease_ms) / 1000;
         let search = self.search.as_ref()?;
@@ -70,8 +71,9 @@ impl Manager {
                 Fit::Infeasible
             }
         };
-        let part = proposals.parts.lease_next()?;
-        let network = proposals.propose(part, fit)?;
+        // What a slow miner's budget does not pay for says nothing of a part.
+        let is_telling = u128::from(budget_macs) >= lease_macs / 2;
+        let (part, network) = proposals.propose_next(fit, is_telling)?;
         let macs = search.interval.training_macs(&network).ok()?.max(1);
         memory.note_trained(&network);
         Some((network, part, rung_images, macs))
@@ -95,15 +97,17 @@ impl Manager {
             images_in(lease_macs * MOST_LEASES / 2).min(passes(FULL_PASSES)),
         );
         let space = &search.interval.workload.space;
-        let parts = Halving::new(self.params.scheme.parts(space, strong, &mut self.rng), 1, self.params.halve);
+        let scheme = self.params.scheme;
+        let halves = self.params.halve && scheme.halves();
+        let parts = Halving::new(scheme.parts(space, strong, &mut self.rng), 1, halves);
         let mut known: Vec<Architecture> = memory.elites.iter().map(|e| e.architecture.clone()).collect();
         if self.params.starts {
             known.extend(known_networks(&Subspace::whole(space.clone())));
         }
-        let (kind, seed) = (self.params.strategy, self.rng.next_bytes());
+        let seed = self.rng.next_bytes();
         // A space without networks has no leases.
         let costs = TrainingCosts::of_task(&search.interval.workload);
-        let proposals = Proposals::new(kind, parts, rung, costs, seed, &known, self.params.shares);
+        let proposals = Proposals::new(&self.params, parts, rung, costs, seed, &known);
         memory.proposals = proposals.ok().map(Box::new);
         memory.proposals.as_ref().map(|_| ())
     }

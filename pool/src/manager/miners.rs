@@ -138,10 +138,16 @@ impl MinerRecord {
     }
 }
 
-/// Drops the miner that was silent longest among those that are offline, have no lease and are owed nothing.
-/// False when there is none.
-pub fn evict_one(miners: &mut BTreeMap<MinerId, MinerRecord>, is_owed: impl Fn(&MinerId) -> bool) -> bool {
-    let owed = |id: &MinerId, m: &MinerRecord| m.kept_back_macs > 0 || is_owed(id);
+/// Drops the miner that was silent longest among those that are offline, have no lease and are owed nothing. Work that
+/// was kept back is owed to miners that were heard since `kept_from_ms`, or names that come for one result each would
+/// fill the pool for ever. False when there is none.
+pub fn evict_one(
+    miners: &mut BTreeMap<MinerId, MinerRecord>,
+    kept_from_ms: u64,
+    is_owed: impl Fn(&MinerId) -> bool,
+) -> bool {
+    let keeps = |m: &MinerRecord| m.kept_back_macs > 0 && m.heard_ms >= kept_from_ms;
+    let owed = |id: &MinerId, m: &MinerRecord| keeps(m) || is_owed(id);
     let idle = miners.iter().filter(|(id, m)| !m.online && m.lease.is_none() && !owed(id, m));
     let Some(oldest) = idle.min_by_key(|(id, m)| (m.heard_ms, **id)).map(|(id, _)| *id) else { return false };
     miners.remove(&oldest);

@@ -28,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use podl_chain_spec::Amount;
 use podl_consensus::types::{BlobRef, BlockHash, ModelRoot};
+use podl_consensus::workload::Architecture;
 use serde::{Deserialize, Serialize};
 
 pub use audit::{AuditCounts, AuditOrder, AuditRule, StartFrom, Verdict};
@@ -43,7 +44,7 @@ use audit::Audits;
 use crate::classes;
 use crate::lease::{Done, LeaseBook, LeaseState, Running};
 use crate::ledger::Ledger;
-use crate::partition::Subspace;
+use crate::partition::{Scheme, Subspace};
 use crate::rng::SeededRng;
 use crate::types::{Elite, EvaluationPlan, Interval, JobId, Lease, LeaseId, MinerId, Share};
 
@@ -154,8 +155,12 @@ impl Manager {
         effects
     }
 
-    /// Asks again for everything that was under way, after a restart.
-    pub fn resume(&self) -> Vec<Effect> {
+    /// Goes on after a restart at `now_ms`, and asks again for everything that was under way. That the manager was not
+    /// there to be told of progress is nobody's fault but its own.
+    pub fn resume(&mut self, now_ms: u64) -> Vec<Effect> {
+        self.leases.put_off(now_ms.saturating_sub(self.now_ms));
+        self.now_ms = self.now_ms.max(now_ms);
+        self.audits.restart(self.params.audits.upload_ms);
         let jobs = self.jobs.iter().map(|(job, j)| Effect::Evaluate { job: *job, artefact: j.artefact });
         let checks = self.miners.iter().filter_map(|(miner, m)| match m.calibration {
             Calibration::Checking { job, digest } => Some(Effect::CheckCalibration { miner: *miner, job, digest }),
@@ -177,7 +182,8 @@ impl Manager {
             .min()
     }
 
-    /// Goes on under other parameters, after a restart with another configuration. Blocks won before keep their terms.
+    /// Goes on under other parameters, after a restart with another configuration. Blocks won before keep their terms, and
+    /// searches begun before their parts: what was learned in those is worth more than another cut.
     pub fn set_params(&mut self, params: PoolParams) {
         self.params = params;
     }
@@ -217,9 +223,19 @@ impl Manager {
         self.unit_counts
     }
 
+    /// Networks of the current task that are to be trained further.
+    pub fn units(&self) -> &[Unit] {
+        self.memories.current().map_or(&[], |m| &m.units)
+    }
+
     /// The search of the current task.
     pub fn proposals(&self) -> Option<&Proposals> {
         self.memories.current()?.proposals.as_deref()
+    }
+
+    /// How the current task's space is cut: a search that has begun keeps its parts, whatever is configured meanwhile.
+    pub fn partition(&self) -> Scheme {
+        self.proposals().map_or(self.params.scheme, |proposals| proposals.scheme)
     }
 
     /// The space of the current task, the parts of it that are searched (none before the first lease), and how many of its
@@ -240,6 +256,14 @@ impl Manager {
     /// The interval on whose data an evaluation was asked for.
     pub fn evaluation_parent(&self, job: JobId) -> Option<BlockHash> {
         self.jobs.get(&job).map(|job| job.parent)
+    }
+
+    /// What a miner claims of the artefact that an evaluation is of: its network and its count.
+    pub fn evaluation_claim(&self, job: JobId) -> Option<(&Architecture, u32)> {
+        match &self.jobs.get(&job)?.kind {
+            JobKind::Share { share, .. } => Some((&share.architecture, share.correct)),
+            JobKind::Recheck(_) => None,
+        }
     }
 
     /// Whether results of an interval are still evaluated.
@@ -297,9 +321,6 @@ impl Manager {
         if interval.is_filler() {
             memory.forget_trained();
         }
-        let is_known = !memory.elites.is_empty() || !stale.is_empty();
-        let params = &self.params;
-        let explore_permille = if is_known { params.explore_later_permille } else { params.explore_first_permille };
         let phase_ms = deadline_ms.saturating_sub(self.now_ms);
         let parent = interval.parent;
         self.search = Some(Search {
@@ -308,7 +329,7 @@ impl Manager {
             started_ms: self.now_ms,
             deadline_ms,
             open: true,
-            explore_until_ms: self.now_ms + phase_ms.saturating_mul(explore_permille) / 1000,
+            explore_until_ms: self.now_ms + phase_ms.saturating_mul(self.params.explore_permille) / 1000,
             committed: Vec::new(),
             attempts: 0,
         });
@@ -374,6 +395,9 @@ impl Manager {
         let is_telling = is_telling(lease.verified_macs, had_its_time, &lease.lease);
         if let Some(record) = self.miners.get_mut(&lease.miner).filter(|_| is_telling) {
             record.rating.note_speed(lease.verified_macs, elapsed_ms);
+            if record.is_proven {
+                record.calibrated_macs_s = record.calibrated_macs_s.max(record.rating.speed_macs_s);
+            }
         }
     }
 

@@ -2,14 +2,17 @@
 //! miners. It is state of the manager, journaled like the rest, so that no miner's death costs what the search learned.
 
 use podl_consensus::workload::Architecture;
-use podl_nas::search::{AnyStrategy, BoxError, Strategy, StrategyKind, starting_points};
+use podl_nas::search::{AnyStrategy, BoxError, Strategy, starting_points};
 use podl_nas::train::TrainingCosts;
 use serde::{Deserialize, Serialize};
 
-use crate::partition::{Halving, Subspace};
+use super::PoolParams;
+use crate::partition::{Halving, Scheme, Subspace};
 
 /// Proposals looked at for one candidate; most are infeasible in tight bounds.
 const TRIES: u32 = 400;
+/// Parts looked at for one candidate: each can take [`TRIES`].
+const PARTS: usize = 3;
 
 /// Candidates in a row at chance level after which the next ones are trained twice as long: of networks that nobody can
 /// tell from guessing a search learns nothing.
@@ -58,6 +61,8 @@ pub(super) enum Fit {
 pub struct Proposals {
     /// The parts and what came of each.
     pub parts: Halving,
+    /// How the space was cut, whatever has been configured since.
+    pub scheme: Scheme,
     /// How long candidates are trained.
     pub rung: Rung,
     strategies: Vec<AnyStrategy>,
@@ -65,19 +70,20 @@ pub struct Proposals {
 }
 
 impl Proposals {
-    /// Strategies over `parts` that weigh what they hope of a network against its cost. `shares` tells every one of them of all results, not only of its own part's.
+    /// Strategies over `parts` that weigh what they hope of a network against its cost. Where they share, every one of them
+    /// is told of all results, not only of its own part's.
     ///
     /// # Errors
     /// [`BoxError`] for a part without networks.
     pub fn new(
-        kind: StrategyKind,
+        params: &PoolParams,
         parts: Halving,
         rung: Rung,
         costs: TrainingCosts,
         seed: [u8; 32],
         known: &[Architecture],
-        shares: bool,
     ) -> Result<Self, BoxError> {
+        let (kind, shares) = (params.strategy, params.shares);
         let strategies = (0u64..)
             .zip(parts.boxes())
             .map(|(index, part)| {
@@ -89,12 +95,33 @@ impl Proposals {
                 Ok(AnyStrategy::new(kind, own, *hasher.finalize().as_bytes(), starts).sparing(costs))
             })
             .collect::<Result<Vec<_>, BoxError>>()?;
-        Ok(Self { parts, rung, strategies, shares })
+        Ok(Self { parts, scheme: params.scheme, rung, strategies, shares })
+    }
+
+    /// A network to try and its part of the space: of the part that is next, or of one of those after it when that seems to
+    /// be used up, so that a part without anything in the task's bounds costs nobody a lease. `is_telling`: whether nothing
+    /// found means that there is nothing.
+    pub(super) fn propose_next(
+        &mut self,
+        fit: impl Fn(&Architecture, u32) -> Fit,
+        is_telling: bool,
+    ) -> Option<(usize, Architecture)> {
+        for _ in 0..self.parts.active().len().min(PARTS) {
+            let part = self.parts.lease_next()?;
+            let network = self.propose(part, &fit);
+            if is_telling || network.is_some() {
+                self.parts.note_proposed(part, network.is_some());
+            }
+            if let Some(network) = network {
+                return Some((part, network));
+            }
+        }
+        None
     }
 
     /// A network to try in a part of the space, as `fit` sees it after so many tries. `None` when the part seems to be
     /// used up.
-    pub(super) fn propose(&mut self, part: usize, fit: impl Fn(&Architecture, u32) -> Fit) -> Option<Architecture> {
+    fn propose(&mut self, part: usize, fit: impl Fn(&Architecture, u32) -> Fit) -> Option<Architecture> {
         for tries in 0..TRIES {
             let strategy = self.strategies.get_mut(part)?;
             let network = strategy.propose();

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use podl_chain_spec::Hash32;
 use podl_consensus::codec;
@@ -19,7 +19,7 @@ use crate::types::{Elite, EvaluationPlan, Interval, MinerId, Past};
 const MOST_ELITES: usize = 16;
 /// Most tasks remembered.
 const MOST_TASKS: usize = 4;
-/// Most candidates remembered for novelty; far more than a task's rounds can train.
+/// Most candidates, and most artefacts, remembered for novelty.
 const MOST_TRAINED: usize = 1 << 16;
 /// Most states remembered of one artefact.
 const MOST_ENDS: usize = 64;
@@ -29,6 +29,15 @@ pub fn architecture_name(architecture: &Architecture) -> Hash32 {
     let mut hasher = blake3::Hasher::new_derive_key("podl v1 pool architecture");
     hasher.update(&codec::encode(architecture));
     Hash32(*hasher.finalize().as_bytes())
+}
+
+/// An artefact that was handed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Submitted {
+    /// Who had it first. It stays that miner's, whoever hands it in later.
+    by: MinerId,
+    /// The states that trainings to it ended in.
+    ends: BTreeSet<Hash32>,
 }
 
 /// What a pool knows of a task.
@@ -44,8 +53,9 @@ pub struct TaskMemory {
     pub proposals: Option<Box<Proposals>>,
     /// Networks that are to be trained further.
     pub units: Vec<Unit>,
-    /// Artefacts that were submitted, each with the states that trainings to it ended in.
-    submitted: BTreeMap<ModelRoot, BTreeSet<Hash32>>,
+    /// Artefacts that were submitted, and their names, the oldest first.
+    submitted: BTreeMap<ModelRoot, Submitted>,
+    submitted_order: VecDeque<ModelRoot>,
     /// How the training of each was left last.
     pasts: BTreeMap<ModelRoot, Past>,
 }
@@ -60,6 +70,7 @@ impl TaskMemory {
             proposals: None,
             units: Vec::new(),
             submitted: BTreeMap::new(),
+            submitted_order: VecDeque::new(),
             pasts: BTreeMap::new(),
         }
     }
@@ -72,8 +83,12 @@ impl TaskMemory {
         let (root, count) = (elite.artefact.root, elite.count);
         let was_best = self.elites.first().is_some_and(|e| (e.artefact.root, e.count) == (root, count));
         if let Some(known) = self.elites.iter().find(|e| e.artefact.root == root) {
-            // Training that changed nothing is no new hope.
-            elite.stalls = elite.stalls.max(known.stalls);
+            // Training that changed nothing is no new hope, and a model stays that of its first miner.
+            let stalls = elite.stalls.max(known.stalls);
+            let is_others = known.miner != elite.miner;
+            let (count, public_correct) = (elite.count, elite.public_correct);
+            elite = if is_others { Elite { count, public_correct, ..known.clone() } } else { elite };
+            elite.stalls = stalls;
         }
         self.elites.retain(|e| e.artefact.root != root);
         if self.elites.iter().any(|e| e.architecture == elite.architecture && e.rank() < elite.rank()) {
@@ -107,6 +122,7 @@ impl TaskMemory {
         self.proposals = None;
         self.units.clear();
         self.submitted.clear();
+        self.submitted_order.clear();
         self.pasts.clear();
     }
 
@@ -115,21 +131,39 @@ impl TaskMemory {
         self.elites.iter().find(|e| e.miner == *miner)
     }
 
-    /// Notes a submitted artefact and the state that its training ended in; false when it is not new, or the list full.
+    /// Notes a submitted artefact and the state that its training ended in; false when it is not new. The oldest is
+    /// forgotten when there are too many, so that a long task never ends for want of room.
     ///
     /// Training that goes on can honestly end at the integers that it began at. Where `ends_count` (the training can be
     /// replayed), another end then makes it new.
-    pub fn note_submitted(&mut self, root: ModelRoot, end: Hash32, ends_count: bool) -> bool {
-        let room = self.submitted.len() < MOST_TRAINED;
+    pub fn note_submitted(&mut self, by: MinerId, root: ModelRoot, end: Hash32, ends_count: bool) -> bool {
         match self.submitted.entry(root) {
-            Entry::Vacant(entry) => room && entry.insert(BTreeSet::new()).insert(end),
-            Entry::Occupied(mut entry) => ends_count && entry.get().len() < MOST_ENDS && entry.get_mut().insert(end),
+            Entry::Vacant(entry) => {
+                entry.insert(Submitted { by, ends: BTreeSet::from([end]) });
+                self.submitted_order.push_back(root);
+            }
+            Entry::Occupied(mut entry) => {
+                let ends = &mut entry.get_mut().ends;
+                return ends_count && ends.len() < MOST_ENDS && ends.insert(end);
+            }
         }
+        if self.submitted_order.len() > MOST_TRAINED
+            && let Some(oldest) = self.submitted_order.pop_front()
+        {
+            self.submitted.remove(&oldest);
+            self.pasts.remove(&oldest);
+        }
+        true
+    }
+
+    /// Whether an artefact is this miner's: it had it first, or nobody is known to have had it.
+    pub fn is_of(&self, miner: &MinerId, root: ModelRoot) -> bool {
+        self.submitted.get(&root).is_none_or(|submitted| submitted.by == *miner)
     }
 
     /// Whether a training to this artefact was left at this state.
     pub fn is_end_of(&self, root: ModelRoot, state: Hash32) -> bool {
-        let submitted = self.submitted.get(&root).is_some_and(|ends| ends.contains(&state));
+        let submitted = self.submitted.get(&root).is_some_and(|known| known.ends.contains(&state));
         submitted || self.past_of(root).is_some_and(|past| past.end == state)
     }
 
@@ -228,14 +262,17 @@ impl Memories {
         self.0.last_mut()
     }
 
-    /// Drops a model that was not trained as it should have been, and what is to be trained on from it. Returns how
-    /// many units those were.
-    pub fn drop_model(&mut self, root: ModelRoot) -> usize {
+    /// Drops a model that this miner did not train as it should have, and what is to be trained on from it. Of a model
+    /// that another had before, only the miner's own units go: else a false result could delete any model. Returns
+    /// how many units were dropped.
+    pub fn drop_model(&mut self, miner: &MinerId, root: ModelRoot) -> usize {
         let mut dropped = 0;
         for memory in &mut self.0 {
-            memory.elites.retain(|e| e.artefact.root != root);
+            let is_own = memory.is_of(miner, root);
+            memory.elites.retain(|e| !is_own || e.artefact.root != root);
             let before = memory.units.len();
-            memory.units.retain(|unit| unit.models().all(|model| model != root));
+            let stays = |unit: &Unit| unit.models().all(|model| model != root) || !(is_own || unit.owner == *miner);
+            memory.units.retain(stays);
             dropped += before - memory.units.len();
         }
         dropped

@@ -4,6 +4,7 @@ use podl_consensus::types::BlobRef;
 use podl_nas::search::reward_of;
 
 use super::outlook::Outlook;
+use super::units::SLACK_IMAGES;
 use super::{Effect, Job, JobKind, Manager, Outcome};
 use crate::lease::{Done, Running};
 use crate::protocol::{Refusal, Reply};
@@ -20,8 +21,8 @@ struct Admitted {
 }
 
 impl Manager {
-    pub(super) fn submit(&mut self, miner: MinerId, share: Share, effects: &mut Vec<Effect>) -> Reply {
-        let admitted = match self.admit(&miner, &share) {
+    pub(super) fn submit(&mut self, miner: MinerId, share: Share, is_model: bool, effects: &mut Vec<Effect>) -> Reply {
+        let admitted = match self.admit(&miner, &share, is_model) {
             Ok(admitted) => admitted,
             Err((refusal, points)) => {
                 self.penalise(&miner, points);
@@ -33,9 +34,9 @@ impl Manager {
         if let Some(running) = self.leases.get_mut(share.lease) {
             running.shared_macs = running.shared_macs.saturating_add(macs);
         }
-        self.unit_claimed(unit, done);
-        self.consider_audit(miner, &share);
-        if self.must_check(&miner, &share, done.seen_images) {
+        self.unit_claimed(&miner, unit, done);
+        let is_audited = self.consider_audit(miner, &share);
+        if is_audited || self.must_check(&miner, &share, done) {
             let parent = self.search.as_ref().map(|s| s.parent()).unwrap_or_default();
             let artefact = share.artefact;
             let kind = JobKind::Share { miner, share: Box::new(share), macs, unit, done };
@@ -53,7 +54,7 @@ impl Manager {
     }
 
     /// Every check that needs no evaluation, the cheap ones first. The number is the penalty.
-    fn admit(&mut self, miner: &MinerId, share: &Share) -> Result<Admitted, (Refusal, u32)> {
+    fn admit(&mut self, miner: &MinerId, share: &Share, is_model: bool) -> Result<Admitted, (Refusal, u32)> {
         let now_ms = self.now_ms;
         let Some(running) = self.leases.get(share.lease).filter(|l| l.miner == *miner) else {
             return Err((Refusal::NoLease, 0));
@@ -74,6 +75,9 @@ impl Manager {
             return Err((Refusal::Malformed, 5));
         }
         let index = assignment_of(running, share).ok_or((Refusal::OutsideLease, 5))?;
+        if !is_model {
+            return Err((Refusal::Malformed, 5));
+        }
         let lease = &running.lease;
         let image_macs = search.interval.training_macs(&share.architecture).map_err(|_| (Refusal::OutsideLease, 5))?;
         let (from, to) = share.left_permille;
@@ -99,28 +103,35 @@ impl Manager {
         let parent = search.parent();
         let ends_count = share.base.is_some() && self.is_audited(miner);
         let memory = self.memories.current_mut().ok_or((Refusal::Late, 0))?;
-        if !memory.note_submitted(share.artefact.root, share.states.end, ends_count) {
+        if !memory.note_submitted(*miner, share.artefact.root, share.states.end, ends_count) {
             // Without replays, a training that changed no integer cannot be told from none.
             return Err((Refusal::NotNovel, u32::from(share.base.is_none())));
         }
         let before = share.base.and_then(|root| memory.past_of(root));
         let began = before.map_or(parent, |past| past.began);
-        memory.note_past(share.artefact.root, Past { end: share.states.end, began });
+        if memory.is_of(miner, share.artefact.root) {
+            memory.note_past(share.artefact.root, Past { end: share.states.end, began });
+        }
         let done = self.leases.get_mut(share.lease).and_then(|running| running.note_done(index, share));
         Ok(Admitted { macs, unit, done: done.ok_or((Refusal::NoLease, 0))? })
     }
 
-    /// Every claimed improvement is checked, and what would be near the best if it were trained as long; of the rest, one
-    /// in as many as the miner's run of valid results.
-    fn must_check(&mut self, miner: &MinerId, share: &Share, seen_images: u64) -> bool {
+    /// Every claimed improvement is checked, and what would be near the best if it were trained as long. So is the last
+    /// result of a network while there is time for it: a miner that claims too little could keep a good model for itself.
+    /// Of the rest, one in as many as the miner's run of valid results.
+    fn must_check(&mut self, miner: &MinerId, share: &Share, done: Done) -> bool {
+        if done.left_images <= SLACK_IMAGES && self.jobs.len() * 2 < self.params.evaluation_queue {
+            return true;
+        }
         let (Some(memory), Some(search)) = (self.memories.current(), self.search.as_ref()) else { return true };
         let near = |e: &Elite| u64::from(share.correct) * 100 >= u64::from(e.public_correct) * 95;
         if memory.elites.first().is_none_or(near) || memory.best_of(miner).is_none_or(near) {
             return true;
         }
         let would_be_near = memory.elites.first().is_some_and(|best| {
-            let more = best.images.saturating_sub(seen_images);
-            let then = Outlook::of(search).thousandths(share.correct, search.plan.public_images, seen_images, more, 0);
+            let more = best.images.saturating_sub(done.seen_images);
+            let then =
+                Outlook::of(search).thousandths(share.correct, search.plan.public_images, done.seen_images, more, 0);
             then >= u64::from(best.public_correct) * 950
         });
         would_be_near || self.draw_check(miner)
@@ -139,8 +150,11 @@ impl Manager {
         let Some(job) = self.jobs.remove(&id) else { return };
         self.evaluation_ms = (self.evaluation_ms * 3 + self.now_ms.saturating_sub(job.asked_ms)) / 4;
         let Outcome::Model { architecture, mac_bits, public_correct, holdout_correct, .. } = outcome else {
-            if let (JobKind::Share { miner, .. }, Outcome::Invalid(_)) = (&job.kind, &outcome) {
-                self.lied(miner);
+            match (&job.kind, &outcome) {
+                (JobKind::Share { miner, .. }, Outcome::Invalid(_)) => self.lied(miner),
+                // The manager's own trouble: the network must not wait for a count that will never come.
+                (JobKind::Share { unit, .. }, _) => self.forget_claim(*unit),
+                (JobKind::Recheck(_), _) => {}
             }
             return;
         };
@@ -160,6 +174,8 @@ impl Manager {
                 }
                 self.take_valid(&miner, &share, macs, public_correct);
                 if !is_current {
+                    // A later round of the task goes on with the network, if it is one; the model was not ranked in it.
+                    self.note_unit(&share, unit, done, count);
                     return;
                 }
                 self.note_points(&miner, count);

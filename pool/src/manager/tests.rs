@@ -13,6 +13,8 @@ use crate::protocol::{Refusal, Reply, VERSION};
 use crate::training::States;
 use crate::types::{AuditId, AuditTally, BackupTally, Class, DataSource, Lease, Purpose};
 
+mod holes;
+mod partition;
 mod pay;
 
 const PLAN: EvaluationPlan = EvaluationPlan { public_images: 100, holdout_images: 400 };
@@ -122,7 +124,7 @@ impl Pool {
     }
 
     fn submit(&mut self, miner: u8, share: &Share) -> Option<Refusal> {
-        match self.ask(miner, Ask::Submit(share.clone())) {
+        match self.ask(miner, Ask::Submit { share: share.clone(), is_model: true }) {
             Reply::Refused { refusal, .. } => Some(refusal),
             Reply::Ack { .. } => None,
             other => panic!("{other:?}"),
@@ -566,7 +568,7 @@ fn a_restarted_manager_asks_again_for_what_was_under_way() {
     let job = CalibrationJob { seed: [0; 32], steps: 1 };
     pool.tell(Event::CalibrationChecked { miner: id(1), job, correct: false });
     assert!(!pool.manager.miners()[&id(1)].is_suspended(pool.now_ms), "an answer to no question");
-    let wanted = pool.manager.resume();
+    let wanted = pool.manager.resume(pool.now_ms);
     let [Effect::Evaluate { artefact, .. }, Effect::Audit { order, .. }] = &wanted[..] else { panic!("{wanted:?}") };
     assert_eq!((*artefact, order.artefact), (share.artefact, share.artefact.root));
     let won = WonBlock { block: Hash32([1; 32]), height: 1, reward: Amount(5), model: None };
@@ -664,7 +666,11 @@ fn a_share_from_scratch_is_replayed_from_what_lease_and_share_say() {
     let lease = pool.lease(1);
     pool.now_ms += lease.wall_ms;
     let share = pool.share(&lease, 40);
-    assert_eq!(pool.wanted(1, Ask::Submit(share.clone())), None, "nothing is needed of the miner");
+    assert_eq!(
+        pool.wanted(1, Ask::Submit { share: share.clone(), is_model: true }),
+        None,
+        "nothing is needed of the miner"
+    );
     let (_, order) = pool.audit().unwrap();
     assert_eq!((order.from, order.images, order.states), (StartFrom::Seed, share.images, share.states));
     assert_eq!(Some(order.recipe), share.recipe(&lease));
@@ -719,7 +725,7 @@ fn a_continued_share_needs_its_state_and_is_replayed_when_it_is_there() {
     let end = end_of(&lease);
     let mut share = pool.share(&lease, 45);
     share.states.start = end;
-    let wanted = pool.wanted(1, Ask::Submit(share.clone())).expect("a state is wanted");
+    let wanted = pool.wanted(1, Ask::Submit { share: share.clone(), is_model: true }).expect("a state is wanted");
     let work = pool.manager.search().unwrap().interval.workload.clone();
     let network = podl_consensus::workload::Network::new(&share.architecture, work.input, 10, work.space.dense);
     assert_eq!(wanted, BlobRef { root: end, bytes: crate::training::state_bytes(&network.unwrap()) });
@@ -742,7 +748,7 @@ fn a_start_of_ones_own_must_be_what_the_artefact_gives() {
     let (mut pool, lease) = Pool::with_own_base();
     let mut share = pool.share(&lease, 45);
     share.states.start = Hash32([66; 32]);
-    assert_eq!(pool.wanted(1, Ask::Submit(share.clone())), None);
+    assert_eq!(pool.wanted(1, Ask::Submit { share: share.clone(), is_model: true }), None);
     let base = lease.work[0].base.unwrap().root;
     assert_eq!(pool.audit().unwrap().1.from, StartFrom::Artefact(base));
     assert!(pool.manager.pinned().contains(&base));
@@ -763,7 +769,7 @@ fn a_state_that_does_not_come_is_a_failed_audit() {
         let (mut pool, lease) = Pool::with_own_base();
         let mut share = pool.share(&lease, 45);
         share.states.start = end_of(&lease);
-        pool.wanted(1, Ask::Submit(share.clone())).expect("a state is wanted");
+        pool.wanted(1, Ask::Submit { share: share.clone(), is_model: true }).expect("a state is wanted");
         pool.evaluate(&share, 45, 160);
         assert!(pool.manager.ledger().window_macs(&id(1), PayScheme::default()) > 0);
         match case {

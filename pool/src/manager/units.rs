@@ -3,6 +3,7 @@
 
 use podl_consensus::types::{BlobRef, ModelRoot};
 use podl_consensus::workload::Architecture;
+use podl_nas::search::reward_of;
 use serde::{Deserialize, Serialize};
 
 use super::{Manager, MinerRecord};
@@ -12,6 +13,8 @@ use crate::types::{Assignment, Class, LeaseId, MinerId, Purpose};
 
 /// Most units of a task; with two a miner far more than are ever open.
 pub(super) const MOST_UNITS: usize = 4096;
+/// How often in a row a unit may bring nothing while a miner has time for it.
+const MOST_BARREN: u8 = 4;
 /// Images that whole batches may leave of an order.
 pub(super) const SLACK_IMAGES: u64 = 128;
 
@@ -34,6 +37,8 @@ pub struct Unit {
     pub owner: MinerId,
     /// Leases under which it is trained: one, or two with a backup.
     pub holders: Vec<LeaseId>,
+    /// Leases in a row that had time for it and ended without a result: what cannot be trained must hold up nobody.
+    pub barren: u8,
     /// The elite that training went on from, if one did.
     pub elite: Option<BlobRef>,
 }
@@ -42,6 +47,11 @@ impl Unit {
     /// Where a miner begins on it: the owner where its own results end, others at what was found true.
     pub fn start_for(&self, miner: &MinerId) -> Done {
         if self.owner == *miner { self.claimed } else { self.verified }
+    }
+
+    /// Whether its training was handed in as far as it should be, and at most waits to be checked.
+    pub fn is_handed_in(&self) -> bool {
+        self.claimed.left_images <= SLACK_IMAGES
     }
 
     /// Models that others, or its owner, go on from.
@@ -57,7 +67,10 @@ pub struct UnitCounts {
     pub begun: u64,
     /// Trained as far as they should be.
     pub done: u64,
-    /// Left unfinished when their phase ended, although no lease worked on them any more.
+    /// Longer training that ended with its lease or its phase before that, which is meant: its miner worked to the end.
+    pub cut_short: u64,
+    /// Left unfinished: when their phase ended although no lease worked on them any more, or longer training whose miner
+    /// let its lease run out without a word.
     pub dropped: u64,
     /// Taken over from a miner that was gone.
     pub taken_over: u64,
@@ -73,7 +86,7 @@ impl Manager {
         let units = &self.memories.current()?.units;
         let idle = || units.iter().filter(|u| u.holders.is_empty());
         // One that only waits to be checked is not to be trained again.
-        let own = idle().filter(|u| u.owner == *miner && u.claimed.left_images > SLACK_IMAGES);
+        let own = idle().filter(|u| u.owner == *miner && !u.is_handed_in());
         let own: Vec<&Unit> = own.take(ASSIGNMENTS).collect();
         if let Some(first) = own.first() {
             return Some((own.iter().map(|u| u.id).collect(), first.purpose));
@@ -83,7 +96,8 @@ impl Manager {
         // The one with most left first: it needs the time.
         orphans.sort_by_key(|u| (std::cmp::Reverse(u.verified.left_images), u.id));
         let names: Vec<u64> = orphans.iter().take(ASSIGNMENTS).map(|u| u.id).collect();
-        (self.is_fit(record) && !names.is_empty()).then_some((names, Purpose::Backup))
+        let may_have = self.is_fit(record) && self.is_trusted(miner);
+        (may_have && !names.is_empty()).then_some((names, Purpose::Backup))
     }
 
     /// A unit that somebody works on and may not finish, for a second miner to work on as well: the longest estimated
@@ -93,7 +107,7 @@ impl Manager {
         let running = self.leases.running() + 1;
         let backups = self.leases.iter().filter(|l| is_running(l) && l.lease.purpose == Purpose::Backup).count();
         let most = (running * usize::from(self.params.backups_permille)).div_ceil(1000);
-        if !self.is_fit(record) || backups >= most {
+        if !self.is_fit(record) || !self.is_trusted(miner) || backups >= most {
             return None;
         }
         let units = &self.memories.current()?.units;
@@ -182,6 +196,7 @@ impl Manager {
             part,
             owner,
             holders: Vec::new(),
+            barren: 0,
             elite: base,
         };
         if let Some(memory) = self.memories.current_mut() {
@@ -202,11 +217,20 @@ impl Manager {
         self.memories.current_mut()?.units.iter_mut().find(|u| u.id == id)
     }
 
-    /// A result of a unit was taken in.
-    pub(super) fn unit_claimed(&mut self, id: u64, done: Done) {
-        // A backup that is behind the first miner changes nothing.
-        if let Some(unit) = self.unit_mut(id).filter(|unit| done.left_images < unit.claimed.left_images) {
+    /// A result of a unit was taken in. Where its owner goes on is for the owner's results to say: a backup's may be
+    /// false.
+    pub(super) fn unit_claimed(&mut self, miner: &MinerId, id: u64, done: Done) {
+        let Some(unit) = self.unit_mut(id) else { return };
+        unit.barren = 0;
+        if unit.owner == *miner && done.left_images < unit.claimed.left_images {
             unit.claimed = done;
+        }
+    }
+
+    /// A result of a unit could not be counted: its owner goes on from the last that was.
+    pub(super) fn forget_claim(&mut self, id: u64) {
+        if let Some(unit) = self.unit_mut(id) {
+            unit.claimed = unit.verified;
         }
     }
 
@@ -244,28 +268,57 @@ impl Manager {
         running.state = LeaseState::Ended { at_ms: now_ms };
         let miner = running.miner;
         self.unit_counts.cancelled += 1;
+        // What else it held is free as well.
+        self.release_units(id, false);
         if let Some(record) = self.miners.get_mut(&miner) {
             record.lease = record.lease.filter(|lease| *lease != id);
         }
     }
 
     /// A lease is over: what it has not finished is free for others. Longer training of a confirmed network is not
-    /// worth finishing later unless its miner was lost.
+    /// worth finishing later unless its miner was lost, or asked anew before the lease had its time: it may have broken
+    /// down and be back.
     pub(super) fn release_units(&mut self, id: LeaseId, lost: bool) {
         let Some(memory) = self.memories.current_mut() else { return };
-        let before = memory.units.len();
         for unit in &mut memory.units {
             unit.holders.retain(|holder| *holder != id);
         }
-        let Some(running) = self.leases.get(id) else { return };
         if !lost {
+            self.note_barren(id);
+        }
+        let (Some(memory), Some(running)) = (self.memories.current_mut(), self.leases.get(id)) else { return };
+        let before = memory.units.len();
+        let had_its_time = self.now_ms >= running.issued_ms.saturating_add(running.lease.wall_ms);
+        if !lost && had_its_time {
             let names = &running.units;
             let is_over = |u: &Unit| {
-                let waits = u.claimed.left_images <= SLACK_IMAGES;
-                names.contains(&u.id) && u.holders.is_empty() && u.purpose == Purpose::Exploit && !waits
+                names.contains(&u.id) && u.holders.is_empty() && u.purpose == Purpose::Exploit && !u.is_handed_in()
             };
             memory.units.retain(|u| !is_over(u));
-            self.unit_counts.done += (before - memory.units.len()) as u64;
+            let over = (before - memory.units.len()) as u64;
+            // Whoever is there hands in what it has before that, and asks for more.
+            let ran_out = self.now_ms > running.due_at_ms;
+            *(if ran_out { &mut self.unit_counts.dropped } else { &mut self.unit_counts.cut_short }) += over;
+        }
+    }
+
+    /// Counts a lease that brought nothing against the unit that it had time for: the first without a result. A base that
+    /// cannot be read, or a network that always diverges, would else be its owner's only work for ever.
+    fn note_barren(&mut self, id: LeaseId) {
+        let Some(running) = self.leases.get(id) else { return };
+        let mut units = running.units.iter().zip(&running.done);
+        let Some(first) = units.find(|(_, done)| done.last.is_none()).map(|(unit, _)| *unit) else { return };
+        let Some(unit) = self.unit_mut(first) else { return };
+        unit.barren = unit.barren.saturating_add(1);
+        if unit.barren < MOST_BARREN {
+            return;
+        }
+        let Some(memory) = self.memories.current_mut() else { return };
+        let Some(index) = memory.units.iter().position(|u| u.id == first && u.holders.is_empty()) else { return };
+        let unit = memory.units.remove(index);
+        self.unit_counts.dropped += 1;
+        if let Some(proposals) = memory.proposals.as_mut().filter(|_| unit.purpose != Purpose::Exploit) {
+            proposals.report(unit.part, &unit.architecture, reward_of(0, 1));
         }
     }
 
@@ -275,9 +328,13 @@ impl Manager {
         for unit in &mut memory.units {
             // What the phase cut short is nobody's failure; what was left and nobody took over in time is.
             let is_orphan = unit.holders.is_empty() && self.miners.get(&unit.owner).is_none_or(|m| !m.online);
+            let is_done = unit.is_handed_in();
             let counts = &mut self.unit_counts;
-            counts.dropped += u64::from(is_orphan);
-            counts.done += u64::from(!is_orphan && unit.purpose == Purpose::Exploit);
+            if is_orphan && !is_done {
+                counts.dropped += 1;
+            } else if unit.purpose == Purpose::Exploit {
+                *(if is_done { &mut counts.done } else { &mut counts.cut_short }) += 1;
+            }
             unit.holders.clear();
         }
         memory.units.retain(|u| u.purpose != Purpose::Exploit);

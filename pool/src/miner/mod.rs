@@ -18,7 +18,7 @@ pub use work::Progress;
 
 use crate::calibration::MOST_STEPS;
 use crate::protocol::{Refusal, Reply, Request, Standing, VERSION};
-use crate::types::{Base, EvaluationPlan, Interval, Lease, LeaseId};
+use crate::types::{EvaluationPlan, Interval, Lease, LeaseId};
 use work::Work;
 
 /// First and longest wait before a pool that does not answer is tried again.
@@ -84,7 +84,7 @@ pub struct Miner {
     work: Option<Work>,
     next_order: u64,
     standing: Option<Standing>,
-    best: Option<Base>,
+    best_permille: Option<u16>,
     last_refusal: Option<Refusal>,
     refusals: BTreeMap<Refusal, RefusalTally>,
     /// Since when, and why, it is without its pool.
@@ -111,7 +111,7 @@ impl Miner {
             work: None,
             next_order: 1,
             standing: None,
-            best: None,
+            best_permille: None,
             last_refusal: None,
             refusals: BTreeMap::new(),
             offline: None,
@@ -181,9 +181,9 @@ impl Miner {
         self.standing.as_ref()
     }
 
-    /// The pool's best network, as the pool last said.
-    pub fn best(&self) -> Option<&Base> {
-        self.best.as_ref()
+    /// What part the pool's best model classifies correctly, in thousandths, as the pool last said.
+    pub fn best_permille(&self) -> Option<u16> {
+        self.best_permille
     }
 
     /// The last refusal, which says what to do.
@@ -286,9 +286,9 @@ impl Miner {
                 self.last_refusal = None;
                 self.take_lease(*lease, *interval, plan, effects);
             }
-            Reply::Ack { go_on, best, standing, audit: _ } => {
+            Reply::Ack { go_on, best_permille, standing, audit: _ } => {
                 self.standing = Some(standing);
-                self.best = best;
+                self.best_permille = best_permille;
                 match request {
                     Request::Calibrated { .. } => self.stage = Stage::Joined,
                     Request::Progress { lease, .. } if !go_on => self.drop_lease(lease, effects),

@@ -71,8 +71,8 @@ impl Count {
         10f64.powf(self.log10() - whole.log10())
     }
 
-    /// Of a number that is not 0: its limbs but the first three are less than a float can tell.
-    fn log10(&self) -> f64 {
+    /// As a power of ten, minus infinity for 0: limbs but the first three are less than a float can tell.
+    pub fn log10(&self) -> f64 {
         let first = self.limbs.len().saturating_sub(3);
         let head = self.limbs[first..].iter().rev().fold(0.0, |sum, &limb| sum * BASE as f64 + limb as f64);
         head.log10() + (first * DIGITS) as f64

@@ -85,6 +85,8 @@ pub struct BoxRecord {
     pub best: Option<u32>,
     /// Leases handed out on it.
     pub leases: u32,
+    /// Whether nothing could be proposed in it when it was last asked for.
+    pub is_barren: bool,
 }
 
 /// Successive halving of boxes: 9, then the best 3, then the best 1. What the boxes that leave had found stays with
@@ -102,8 +104,8 @@ impl Halving {
     /// not to be halved.
     pub fn new(boxes: Vec<Subspace>, trials_per_box: u32, halves: bool) -> Self {
         let active = (0..boxes.len()).collect();
-        let boxes =
-            boxes.into_iter().map(|subspace| BoxRecord { subspace, trials: 0, best: None, leases: 0 }).collect();
+        let record = |subspace| BoxRecord { subspace, trials: 0, best: None, leases: 0, is_barren: false };
+        let boxes = boxes.into_iter().map(record).collect();
         Self { boxes, active, trials_per_box: trials_per_box.max(1), halves }
     }
 
@@ -117,12 +119,22 @@ impl Halving {
         &self.active
     }
 
-    /// The active box with the fewest leases, the earliest of equals, and counts a lease on it.
+    /// The active box with the fewest leases, the earliest of equals, and counts a lease on it. Boxes in which nothing could
+    /// be proposed come last.
     pub fn lease_next(&mut self) -> Option<usize> {
-        let index = *self.active.iter().min_by_key(|&&i| (self.boxes.get(i).map_or(u32::MAX, |b| b.leases), i))?;
+        let rank = |&&i: &&usize| (self.boxes.get(i).map_or((true, u32::MAX), |b| (b.is_barren, b.leases)), i);
+        let index = *self.active.iter().min_by_key(rank)?;
         let record = self.boxes.get_mut(index)?;
         record.leases = record.leases.saturating_add(1);
         Some(index)
+    }
+
+    /// Notes whether anything could be proposed in a box. A stage does not wait for one where nothing can, and it is the
+    /// first to leave: what a task's bounds admit may lie in few boxes.
+    pub fn note_proposed(&mut self, index: usize, was_found: bool) {
+        if let Some(record) = self.boxes.get_mut(index) {
+            record.is_barren = !was_found;
+        }
     }
 
     /// Notes a confirmed result and ends the stage when every active box has its trials. True when it did.
@@ -131,7 +143,7 @@ impl Halving {
             record.trials = record.trials.saturating_add(1);
             record.best = record.best.max(Some(count));
         }
-        let due = |&i: &usize| self.boxes.get(i).is_none_or(|b| b.trials >= self.trials_per_box);
+        let due = |&i: &usize| self.boxes.get(i).is_none_or(|b| b.is_barren || b.trials >= self.trials_per_box);
         let ripe = self.halves && self.active.len() > 1 && self.active.iter().all(due);
         if ripe {
             self.halve();
@@ -139,13 +151,15 @@ impl Halving {
         ripe
     }
 
-    /// Keeps the best third of the active boxes (at least one), by best count, then fewer trials, then index.
+    /// Keeps the best third of the active boxes (at least one): those with anything left, by best count, then fewer
+    /// trials, then index.
     pub fn halve(&mut self) {
         let keep = self.active.len().div_ceil(3).max(1);
         let boxes = &mut self.boxes;
         self.active.sort_by_key(|&i| {
             let record = boxes.get(i);
-            (std::cmp::Reverse(record.and_then(|b| b.best)), record.map_or(0, |b| b.trials), i)
+            let is_barren = record.is_some_and(|b| b.is_barren);
+            (is_barren, std::cmp::Reverse(record.and_then(|b| b.best)), record.map_or(0, |b| b.trials), i)
         });
         self.active.truncate(keep);
         self.active.sort_unstable();

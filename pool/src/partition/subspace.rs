@@ -170,12 +170,30 @@ impl Subspace {
 
 /// Number of networks that lie in at least one of the parts, exactly.
 ///
-/// By inclusion and exclusion, where only parts that do meet are followed: for disjoint parts one pass, for many parts
-/// that all overlap exponential, so `parts` should hold tens, not thousands.
+/// By inclusion and exclusion, where only parts that do meet are followed, and none that lies in another: for disjoint
+/// parts one pass; of overlapping ones `parts` should hold tens, not thousands.
 pub fn union_cardinality(parts: &[Subspace]) -> Count {
+    count_union(&widest(parts.to_vec()))
+}
+
+/// The same for parts of which none lies in another.
+fn count_union(parts: &[Subspace]) -> Count {
     let Some((first, rest)) = parts.split_first() else { return Count::default() };
-    let shared: Vec<Subspace> = rest.iter().filter_map(|part| first.intersection(part)).collect();
+    let shared = widest(rest.iter().filter_map(|part| first.intersection(part)).collect());
     // What is shared lies in the first, so that nothing is taken from less.
-    let alone = first.cardinality().checked_minus(&union_cardinality(&shared)).unwrap_or_default();
-    alone.plus(&union_cardinality(rest))
+    let alone = first.cardinality().checked_minus(&count_union(&shared)).unwrap_or_default();
+    alone.plus(&count_union(rest))
+}
+
+/// The parts without those that lie in another. In a small space many drawn parts are the same or nearly so, and
+/// following each of them would take for ever.
+fn widest(mut parts: Vec<Subspace>) -> Vec<Subspace> {
+    let mut kept: Vec<Subspace> = Vec::with_capacity(parts.len());
+    while let Some(part) = parts.pop() {
+        let lies_in = |other: &Subspace| part.intersection(other).as_ref() == Some(&part);
+        if !kept.iter().any(lies_in) && !parts.iter().any(lies_in) {
+            kept.push(part);
+        }
+    }
+    kept
 }

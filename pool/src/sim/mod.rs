@@ -5,6 +5,7 @@
 //! trainings ([`Recorded`]).
 
 mod agenda;
+mod journal;
 mod landscape;
 mod lives;
 #[cfg(feature = "miner")]
@@ -19,4 +20,4 @@ pub use lives::{Churn, Stay, lives};
 #[cfg(feature = "miner")]
 pub use recorded::Recorded;
 pub use run::Simulation;
-pub use spec::{Cheat, MinerSpec, SimReport, SimSpec, Target, Wins, account};
+pub use spec::{Cheat, Kills, MinerSpec, SimReport, SimSpec, Target, Wins, account};

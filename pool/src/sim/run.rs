@@ -1,6 +1,8 @@
 //! A running simulation: every effect of a machine becomes a later event of another.
 
+mod kills;
 mod miners;
+mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +10,7 @@ use podl_chain_spec::{Amount, Hash32};
 use podl_consensus::types::{BlobRef, ModelRoot};
 
 use super::agenda::Agenda;
+use super::journal::SimJournal;
 use super::landscape::SimModel;
 use super::spec::{MinerSpec, SimReport, SimSpec, Wins};
 use crate::calibration::CalibrationJob;
@@ -30,6 +33,8 @@ pub(super) enum Happening {
     StartInterval(u32),
     ShardKnown,
     Manager(Event),
+    /// What the manager's own process found out, in one of its lives.
+    Found(u32, Event),
     ManagerWake,
     ManagerDies,
     Ask(usize, u32, Request),
@@ -44,6 +49,8 @@ pub(super) enum Happening {
 pub(super) struct SimMiner {
     pub spec: MinerSpec,
     pub id: MinerId,
+    /// When its life began.
+    joined_ms: u64,
     /// None while it is away.
     machine: Option<Miner>,
     /// Counts lives, so that what an earlier life began does not reach a later one.
@@ -54,6 +61,8 @@ pub(super) struct SimMiner {
     wake_ms: Option<u64>,
     /// Since when it has been there in this phase.
     present_since_ms: Option<u64>,
+    /// Results of its that the manager acknowledged.
+    acknowledged: u64,
 }
 
 /// A running simulation.
@@ -62,6 +71,9 @@ pub struct Simulation {
     pub(super) agenda: Agenda<Happening>,
     pub(super) manager: Manager,
     manager_wake_ms: Option<u64>,
+    /// Where the manager is killed: what it comes back from, and whether the next result that it acknowledges is its last.
+    journal: Option<SimJournal>,
+    dies_at_result: bool,
     pub(super) miners: Vec<SimMiner>,
     by_id: BTreeMap<MinerId, usize>,
     models: BTreeMap<ModelRoot, SimModel>,
@@ -91,10 +103,13 @@ impl Simulation {
             present_ms: vec![0; count],
             ..SimReport::default()
         };
+        let manager = Manager::new(spec.params.clone(), seed);
         let mut simulation = Self {
             agenda: Agenda::new(),
-            manager: Manager::new(spec.params.clone(), seed),
+            journal: spec.kills.map(|_| kills::sound(SimJournal::new(&manager))),
+            manager,
             manager_wake_ms: None,
+            dies_at_result: false,
             by_id: miners.iter().enumerate().map(|(index, m)| (m.id, index)).collect(),
             miners,
             models: BTreeMap::new(),
@@ -120,8 +135,8 @@ impl Simulation {
                 }
             }
         }
-        if let Some(every_ms) = self.spec.manager_dies_every_ms {
-            self.agenda.at(every_ms, Happening::ManagerDies);
+        if let Some(kills) = self.spec.kills {
+            self.agenda.at(kills.every_ms, Happening::ManagerDies);
         }
         self.agenda.at(0, Happening::StartInterval(0));
     }
@@ -133,6 +148,7 @@ impl Simulation {
             self.stop_training(miner);
         }
         self.end_phase();
+        self.report.uncounted_results = self.uncounted_results();
         self.report.trace = Hash32(*self.trace.finalize().as_bytes());
         (self.report, self.manager)
     }
@@ -158,6 +174,7 @@ impl Simulation {
             }
             Happening::Manager(event) => {
                 if matches!(event, Event::IntervalEnded { .. }) {
+                    self.note_left_units();
                     self.end_phase();
                 }
                 self.manager_event(event);
@@ -168,7 +185,13 @@ impl Simulation {
                     self.manager_event(Event::Tick);
                 }
             }
-            Happening::ManagerDies => self.kill_manager(),
+            // What a process had under way ends with it.
+            Happening::Found(life, event) => {
+                if life == self.report.manager_deaths {
+                    self.manager_event(event);
+                }
+            }
+            Happening::ManagerDies => self.plan_kill(),
             Happening::Ask(miner, life, request) => self.ask(miner, life, request),
             Happening::Miner(miner, life, event) => self.miner_event(miner, life, event),
             Happening::MinerWake(miner, life) => {
@@ -254,8 +277,27 @@ impl Simulation {
     }
 
     fn manager_event(&mut self, event: Event) {
-        let effects = self.manager.handle(self.agenda.now_ms(), event);
+        let effects = self.tell_manager(event);
         self.manager_effects(effects);
+    }
+
+    /// Tells the manager of an event as its driver would, after its journal.
+    fn tell_manager(&mut self, event: Event) -> Vec<Effect> {
+        let now_ms = self.agenda.now_ms();
+        let begins = matches!(event, Event::IntervalStarted { .. });
+        if let Some(journal) = &mut self.journal {
+            kills::sound(journal.append(now_ms, &event));
+        }
+        let effects = self.manager.handle(now_ms, event);
+        if let Some(journal) = self.journal.as_mut().filter(|_| begins) {
+            kills::sound(journal.snapshot(&self.manager));
+        }
+        effects
+    }
+
+    /// The manager's process will have found this out.
+    fn will_find(&mut self, in_ms: u64, event: Event) {
+        self.agenda.later(in_ms, Happening::Found(self.report.manager_deaths, event));
     }
 
     fn manager_effects(&mut self, effects: Vec<Effect>) {
@@ -278,16 +320,16 @@ impl Simulation {
             Effect::Reply { miner, reply } => self.reply(&miner, reply),
             Effect::CheckCalibration { miner, job, digest } => {
                 let correct = digest == simulated_answer(&job);
-                self.agenda.later(50, Happening::Manager(Event::CalibrationChecked { miner, job, correct }));
+                self.will_find(50, Event::CalibrationChecked { miner, job, correct });
             }
             Effect::Evaluate { job, artefact } => {
                 let outcome = self.evaluate(&artefact);
-                self.agenda.later(EVALUATION_MS, Happening::Manager(Event::Evaluated { job, outcome }));
+                self.will_find(EVALUATION_MS, Event::Evaluated { job, outcome });
                 self.note_progress(&artefact.root);
             }
             Effect::Audit { audit, order } => {
                 let (verdict, took_ms) = self.replay(&order);
-                self.agenda.later(took_ms, Happening::Manager(Event::Audited { audit, verdict }));
+                self.will_find(took_ms, Event::Audited { audit, verdict });
             }
             Effect::Commit { .. } => {
                 if let Some(last) = self.report.commitments.last_mut() {
@@ -375,27 +417,6 @@ impl Simulation {
             (Verdict::Same, took_ms)
         }
     }
-
-    /// The manager's process is killed and comes back from what its journal holds: its state after the last event, and
-    /// the question again for whatever was under way.
-    fn kill_manager(&mut self) {
-        let before = self.manager.ledger().window_total(self.spec.params.pay);
-        if let Some(restored) =
-            postcard::to_stdvec(&self.manager).ok().and_then(|bytes| postcard::from_bytes::<Manager>(&bytes).ok())
-        {
-            self.manager = restored;
-        }
-        self.report.manager_deaths += 1;
-        self.report.lost_macs += before.saturating_sub(self.manager.ledger().window_total(self.spec.params.pay));
-        let effects = self.manager.resume();
-        self.manager_wake_ms = None;
-        self.manager_effects(effects);
-        if let Some(every_ms) = self.spec.manager_dies_every_ms
-            && self.ends_ms.is_none_or(|at| at > self.agenda.now_ms())
-        {
-            self.agenda.later(every_ms, Happening::ManagerDies);
-        }
-    }
 }
 
 impl SimMiner {
@@ -405,11 +426,13 @@ impl SimMiner {
         Self {
             spec: spec.clone(),
             id: MinerId(Hash32(id)),
+            joined_ms: 0,
             machine: None,
             life: 0,
             training: None,
             wake_ms: None,
             present_since_ms: None,
+            acknowledged: 0,
         }
     }
 }

@@ -90,8 +90,19 @@ pub struct SimSpec {
     pub wins: Wins,
     /// Whether everything that happens goes into the trace, which takes longer than the rest.
     pub traced: bool,
-    /// Kills the manager without warning every so often; it comes back from its journal.
-    pub manager_dies_every_ms: Option<u64>,
+    /// Kills the manager without warning; it comes back from its journal.
+    pub kills: Option<Kills>,
+}
+
+/// When a manager is killed, and what its journal loses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kills {
+    /// How often. Every other time it is killed not at once but as soon as it has acknowledged a result, which then waits
+    /// to be counted.
+    pub every_ms: u64,
+    /// Events at the end of the journal that each kill takes with it. None where only the process ends, since every event
+    /// is written before it is handled.
+    pub lost_events: usize,
 }
 
 /// What must be found.
@@ -136,10 +147,19 @@ pub struct SimReport {
     pub refusals: BTreeMap<Refusal, u32>,
     /// What each owner was paid, an interval each.
     pub income: Vec<BTreeMap<AccountId, u64>>,
-    /// Times the manager was killed, and verified work that was gone afterwards.
+    /// Networks left unfinished by miners that had died when the manager did not know: what it counts as cut short, or
+    /// not at all, is not.
+    pub unnoticed_units: u64,
+    /// Times the manager was killed.
     pub manager_deaths: u32,
-    /// See `manager_deaths`.
+    /// Of those, times after which it was not, to the byte, what it was before.
+    pub changed_restores: u32,
+    /// Verified work, credited or kept back, that was gone after them.
     pub lost_macs: u128,
+    /// Results that waited to be counted when it was killed.
+    pub waiting_results: u64,
+    /// Results that it acknowledged to honest miners and had counted for none of them at the end.
+    pub uncounted_results: u64,
     /// Hash over everything that happened, in order.
     pub trace: Hash32,
 }

@@ -40,8 +40,7 @@ fn params() -> PoolParams {
         calibration_rounds: 3,
         training_permille: 500,
         classes: ClassRule { strong_permille: 600, hysteresis_permille: 100 },
-        explore_first_permille: 350,
-        explore_later_permille: 150,
+        explore_permille: 350,
         commit_again_permille: 700,
         commit_margin_ms: 2400,
         commitments: 3,
@@ -83,7 +82,7 @@ fn spec(seed: u64, miners: Vec<MinerSpec>, intervals: u32) -> SimSpec {
         reward: Amount(10_000_003),
         wins: Wins::Always,
         traced: true,
-        manager_dies_every_ms: None,
+        kills: None,
     }
 }
 

@@ -14,6 +14,10 @@ use crate::sim::{Churn, Landscape, SimReport, Simulation, lives};
 const PHASES: u32 = 3;
 /// Miners of one run.
 const MINERS: u16 = 20;
+/// What is measured.
+const COMPLETED: &str = "leases completed";
+const WASTED: &str = "work wasted";
+const USED: &str = "utilisation";
 
 /// What one run showed.
 struct Seen {
@@ -43,16 +47,32 @@ pub fn churn(landscape: &Arc<dyn Landscape>, seeds: u64) -> Findings {
                 seeds,
             ));
         };
-        push("leases completed", |s| s.completed, completed.map_or(Goal::None, Goal::AtLeast));
-        push("work wasted", |s| s.wasted, Goal::AtMost(0.05));
-        push("utilisation", |s| s.used, Goal::AtLeast(used));
+        push(COMPLETED, |s| s.completed, completed.map_or(Goal::None, Goal::AtLeast));
+        push(WASTED, |s| s.wasted, Goal::AtMost(0.05));
+        push(USED, |s| s.used, Goal::AtLeast(used));
     }
+    let figures = [
+        ("churn-left", COMPLETED, "Leases not completed, by deaths in the time of a lease", "part of the leases"),
+        ("churn-wasted", WASTED, "Work wasted, by deaths in the time of a lease", "part of the training"),
+        ("churn-used", USED, "Time used for training, by deaths in the time of a lease", "part of the time"),
+    ];
+    let figures = figures.map(|(name, what, title, y)| Figure::bars(name, title, y, bars(&measures, what))).into();
+    Findings { measures, figures }
+}
+
+/// One measure in all cases. Of completed leases, nearly all, the rest is drawn.
+fn bars(measures: &[Measure], what: &str) -> Vec<Bar> {
     let labels = ["calm", "0.1", "0.5", "heavy-tailed", "a third"];
-    let wasted = measures.iter().filter(|m| m.measure.starts_with("work wasted"));
-    let bars = wasted.zip(labels).map(|(measure, label)| Bar::of(measure, label)).collect();
-    let title = "Work wasted by deaths, so many in the time of a lease";
-    let figure = Figure::bars("churn", title, "part of the training", bars);
-    Findings { measures, figures: vec![figure] }
+    let of_it = measures.iter().filter(|m| m.measure.starts_with(what));
+    let bar = |(measure, label)| {
+        let Bar { label, value, interval: [low, high] } = Bar::of(measure, label);
+        if what == COMPLETED {
+            Bar { label, value: 1.0 - value, interval: [1.0 - high, 1.0 - low] }
+        } else {
+            Bar { label, value, interval: [low, high] }
+        }
+    };
+    of_it.zip(labels).map(bar).collect()
 }
 
 fn run(landscape: &Arc<dyn Landscape>, churn: Churn, seed: u64) -> Seen {
@@ -66,7 +86,8 @@ fn run(landscape: &Arc<dyn Landscape>, churn: Churn, seed: u64) -> Seen {
     spec.params.strategy = StrategyKind::HillClimb;
     let (report, manager) = Simulation::new(spec).run();
     let counts = manager.unit_counts();
-    let completed = counts.done as f64 / (counts.done + counts.dropped).max(1) as f64;
+    let left = counts.dropped + report.unnoticed_units;
+    let completed = counts.done as f64 / (counts.done + left).max(1) as f64;
     Seen { completed, wasted: wasted(&report), used: report.utilisation() }
 }
 

@@ -69,11 +69,6 @@ impl Figure {
 }
 
 impl Findings {
-    /// Measures without anything to look at.
-    pub fn plain(measures: Vec<Measure>) -> Self {
-        Self { measures, figures: Vec::new() }
-    }
-
     /// Measures, and the same as bars with these labels, in their order.
     pub fn with_bars<const N: usize>(
         measures: Vec<Measure>,

@@ -6,6 +6,7 @@ mod churn;
 mod figure;
 mod measure;
 mod paper;
+mod partition;
 mod pay;
 mod race;
 mod robust;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::figure::Findings;
-use super::{baselines, cheats, churn, paper, pay, robust, speedup, strategy};
+use super::{baselines, cheats, churn, paper, partition, pay, robust, speedup, strategy};
 use crate::sim::Landscape;
 
 /// A scenario by name.
@@ -17,6 +17,8 @@ pub enum Scenario {
     Churn,
     /// Exploration and exploitation, on and off.
     Strategy,
+    /// The space whole and in parts.
+    Partition,
     /// Variance of income.
     Variance,
     /// Splitting and hopping.
@@ -33,11 +35,12 @@ pub enum Scenario {
 
 impl Scenario {
     /// All, in the order of the report.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Speedup,
         Self::Baselines,
         Self::Churn,
         Self::Strategy,
+        Self::Partition,
         Self::Variance,
         Self::Neutrality,
         Self::Cheats,
@@ -53,6 +56,7 @@ impl Scenario {
             Self::Baselines => "baselines",
             Self::Churn => "churn",
             Self::Strategy => "strategy",
+            Self::Partition => "partition",
             Self::Variance => "variance",
             Self::Neutrality => "neutrality",
             Self::Cheats => "cheats",
@@ -69,6 +73,7 @@ impl Scenario {
             Self::Baselines => baselines::baselines(landscape, seeds),
             Self::Churn => churn::churn(landscape, seeds),
             Self::Strategy => strategy::strategy(landscape, seeds),
+            Self::Partition => partition::partition(landscape, seeds),
             Self::Variance => pay::variance_of_income(landscape, seeds),
             Self::Neutrality => pay::neutrality(landscape, seeds),
             Self::Cheats => cheats::cheats(landscape, seeds),

@@ -55,8 +55,7 @@ pub fn params() -> PoolParams {
         calibration_rounds: 3,
         training_permille: 1200,
         classes: ClassRule { strong_permille: 600, hysteresis_permille: 100 },
-        explore_first_permille: 350,
-        explore_later_permille: 150,
+        explore_permille: 350,
         commit_again_permille: 700,
         commit_margin_ms: 5000,
         commitments: 3,
@@ -101,7 +100,7 @@ pub fn spec(landscape: &Arc<dyn Landscape>, miners: Vec<MinerSpec>, intervals: u
         reward: Amount(10_000_000_000),
         wins: Wins::Always,
         traced: false,
-        manager_dies_every_ms: None,
+        kills: None,
     }
 }
 

@@ -110,15 +110,16 @@ fn disk(args: &CheckArgs) -> Finding {
 
 fn pool_findings(args: &CheckArgs, pool: &PoolUrl) -> anyhow::Result<Vec<Finding>> {
     let runtime = runtime()?;
-    let opened =
-        runtime.block_on(PoolLink::open(pool.clone(), args.miner.chain.as_deref(), &args.miner.folder(), false));
+    // Under a name of its own: a hello of the miner's would say whom to pay, and its folder may be in use.
+    let folder = args.miner.folder().join("check");
+    let opened = runtime.block_on(PoolLink::open(pool.clone(), args.miner.chain.as_deref(), &folder, false));
     let link = match opened {
         Ok(link) => link,
         Err(error) => {
             return Ok(vec![Finding { test: "connection", ok: false, found: error.to_string(), remedy: None }]);
         }
     };
-    let text = format!("connected on {} as {}", link.spec.name, link.peer_id);
+    let text = format!("connected on {}", link.spec.name);
     let mut findings = vec![found("connection", true, text, "")];
     let transport = runtime.block_on(async { link.transport() });
     findings.push(greeting(&transport));

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use podl_chain_spec::{AccountId, ChainSpec, Hash32};
 use podl_consensus::types::BlockHash;
+use podl_nas::search::StrategyKind;
 use podl_network::{InboundRequest, Misbehaviour, NetworkHandle};
 use podl_pool::drivers::{
     BenchError, Journal, JournalError, LocalTransport, ManagerConfig, ManagerDriver, MinerConfig, MinerHandle,
@@ -25,6 +26,7 @@ use podl_pool::drivers::{
 };
 use podl_pool::ledger::PayScheme;
 use podl_pool::manager::PoolParams;
+use podl_pool::partition::Scheme;
 use podl_pool::types::MinerId;
 use tokio::sync::mpsc;
 
@@ -75,6 +77,10 @@ pub struct PoolParts {
     pub fee_basis_points: u16,
     /// How the rest is shared.
     pub pay: PayScheme,
+    /// How it searches.
+    pub strategy: StrategyKind,
+    /// How a task's space is cut.
+    pub partition: Scheme,
     /// Whether known networks are tried first.
     pub starts: bool,
     /// Folder of the journal.
@@ -105,6 +111,8 @@ impl Pool {
         let params = PoolParams {
             fee_basis_points: parts.fee_basis_points,
             pay: parts.pay,
+            strategy: parts.strategy,
+            scheme: parts.partition,
             starts: parts.starts,
             ..PoolParams::for_chain(&parts.spec, parts.account)
         };

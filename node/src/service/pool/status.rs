@@ -45,7 +45,7 @@ impl PoolApi for PoolReader {
             fee_basis_points: self.params.fee_basis_points.into(),
             pay: shares::pay_view(self.params.pay),
             window_macs: u64::try_from(overview.window_macs).unwrap_or(u64::MAX),
-            partition: format!("{:?}", self.params.scheme).to_lowercase(),
+            partition: overview.partition.name().into(),
             best_correct: overview.best.map(|(correct, _)| correct),
             holdout_images: overview.best.map_or(0, |(_, images)| images),
             commitments: u32::try_from(overview.commitments).unwrap_or(u32::MAX),

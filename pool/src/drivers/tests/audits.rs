@@ -148,7 +148,7 @@ impl Audited {
         let (sender, actions) = channel();
         let sender = Mutex::new(sender);
         let params = PoolParams {
-            explore_first_permille: 150,
+            explore_permille: 150,
             // Filler data are soon known by heart: further training promises nothing, and is wanted here.
             least_gain_permille: 0,
             // Every result is drawn, so that cheats are found as soon as there is time for a replay.
@@ -300,7 +300,7 @@ fn a_restarted_manager_begins_its_replay_again() {
     let passed = pool.audits().passed;
     drop(pool);
     let (journal, restored) = Journal::open(folder.path()).unwrap();
-    let effects = restored.as_ref().unwrap().resume();
+    let effects = restored.clone().unwrap().resume(0);
     assert!(effects.iter().any(|e| matches!(e, Effect::Audit { .. })), "{effects:?}");
     let pool = Audited::with_journal(5, Some((journal, restored)));
     std::thread::sleep(Duration::from_millis(200));

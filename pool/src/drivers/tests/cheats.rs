@@ -6,6 +6,7 @@ mod claims;
 mod floods;
 mod identities;
 mod replays;
+mod restarts;
 
 use super::client::{Client, Pool, SPEED, Step};
 use super::*;

@@ -6,7 +6,7 @@ use podl_nas::data::{Dataset, encode_dataset, generate, input_table};
 use super::*;
 use crate::calibration;
 use crate::lease::HeartbeatRule;
-use crate::manager::{AuditCounts, AuditRule};
+use crate::manager::{AuditCounts, AuditRule, Manager};
 use crate::miner::TrainOrder;
 use crate::training::{TrainRule, order_seed};
 use crate::types::{EvaluationPlan, Lease};
@@ -29,6 +29,21 @@ impl Pool {
     }
 
     pub fn with(seed: u8, change: impl FnOnce(&mut PoolParams)) -> Self {
+        Self::over(seed, change, Box::new(MemoryStore::default()), None)
+    }
+
+    /// A pool whose journal and artefacts are in a folder, and which goes on with what is there.
+    pub fn kept(seed: u8, folder: &std::path::Path) -> Self {
+        let store = Box::new(DirStore::open(&folder.join("artefacts")).unwrap());
+        Self::over(seed, |_| (), store, Some(Journal::open(&folder.join("journal")).unwrap()))
+    }
+
+    fn over(
+        seed: u8,
+        change: impl FnOnce(&mut PoolParams),
+        store: Box<dyn ArtefactStore>,
+        journal: Option<(Journal, Option<Manager>)>,
+    ) -> Self {
         let mut spec = spec();
         spec.phases.train_ms = 60_000;
         spec.filler.conv_layers = 2;
@@ -46,7 +61,7 @@ impl Pool {
         };
         change(&mut params);
         let (clock, time) = hand_clock();
-        let config = config(&spec, params, seed, clock);
+        let config = ManagerConfig { store, journal, ..config(&spec, params, seed, clock) };
         Self { manager: Arc::new(ManagerDriver::start(config).unwrap()), spec, time }
     }
 
@@ -313,8 +328,14 @@ impl<'a> Client<'a> {
 
     /// Hands a step in, and the state that an audit of it wants.
     pub fn submit(&self, step: &Step) -> Option<Refusal> {
-        let request = Request::Submit { share: step.share.clone(), inline: Some(step.bytes.clone()) };
-        match self.ask(&request) {
+        let inline = (step.bytes.len() <= INLINE_BYTES).then(|| step.bytes.clone());
+        if inline.is_none() {
+            let refusal = self.upload(step.share.artefact, &step.bytes);
+            if refusal.is_some() {
+                return refusal;
+            }
+        }
+        match self.ask(&Request::Submit { share: step.share.clone(), inline }) {
             Reply::Ack { audit: Some(blob), .. } => {
                 let state = step.start.as_ref().filter(|state| blob_root(state) == blob.root);
                 self.upload(blob, state.expect("the state that it began at"))

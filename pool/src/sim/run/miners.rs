@@ -24,6 +24,7 @@ impl Simulation {
         let in_phase = self.phase_ms.is_some();
         let sim = &mut self.miners[miner];
         sim.life += 1;
+        sim.joined_ms = now_ms;
         sim.machine = Some(Miner::new(account(sim.spec.owner), "simulation"));
         sim.wake_ms = None;
         sim.present_since_ms = in_phase.then_some(now_ms);
@@ -44,27 +45,35 @@ impl Simulation {
             Request::Submit { share, .. } => {
                 let share = self.corrupt(miner, share);
                 submitted = Some(share.clone());
-                Ask::Submit(share)
+                Ask::Submit { share, is_model: true }
             }
             Request::Leave => Ask::Leave,
             Request::Chunk { artefact, .. } => {
                 // Simulated artefacts are small: what comes in chunks is a state for an audit.
                 let arrived = Event::StateArrived { miner: self.miners[miner].id, root: artefact.root };
-                let effects = self.manager.handle(self.agenda.now_ms(), arrived);
-                self.manager_effects(effects);
+                self.manager_event(arrived);
                 Ask::Chunk
             }
         };
         let id = self.miners[miner].id;
-        let effects = self.manager.handle(self.agenda.now_ms(), Event::Asked { miner: id, ask });
+        let has_old_lease = self.has_old_lease(miner);
+        let before = self.manager.unit_counts().cut_short;
+        let effects = self.tell_manager(Event::Asked { miner: id, ask });
+        if has_old_lease {
+            self.report.unnoticed_units += self.manager.unit_counts().cut_short - before;
+        }
         let taken =
             effects.iter().any(|e| matches!(e, Effect::Reply { reply, .. } if matches!(**reply, Reply::Ack { .. })));
-        if let Some(share) = submitted.filter(|_| taken)
-            && let Some(macs) = self.manager.search().and_then(|s| s.interval.training_macs(&share.architecture).ok())
-        {
-            self.report.delivered_macs[miner] += u128::from(macs) * u128::from(share.images);
+        let result = submitted.filter(|_| taken);
+        if let Some(share) = &result {
+            let macs = self.manager.search().and_then(|s| s.interval.training_macs(&share.architecture).ok());
+            self.report.delivered_macs[miner] += u128::from(macs.unwrap_or(0)) * u128::from(share.images);
+            self.miners[miner].acknowledged += 1;
         }
         self.manager_effects(effects);
+        if result.is_some() && self.dies_at_result {
+            self.kill_manager();
+        }
     }
 
     /// What a miner that cheats makes of its result.

@@ -3,17 +3,19 @@
 use super::*;
 use crate::types::{Lease, Purpose};
 
-/// A pool in which miner 1 has handed in and proved a third of a network, and is silent since; and a fast miner 2.
-fn with_silent(pool: &Pool) -> (Client<'_>, Client<'_>, Lease, Step) {
+/// A pool in which miner 1 has handed in and proved a third of a network, and is silent since; and a fast miner 2 that
+/// has proved some work, which comes last.
+fn with_silent(pool: &Pool) -> (Client<'_>, Client<'_>, Lease, Step, u64) {
     pool.begin(1, 60_000);
     let mut silent = Client::join(pool, 1, SPEED);
-    let backup = Client::join(pool, 2, SPEED * 2);
-    let lease = silent.lease();
+    let mut backup = Client::join(pool, 2, SPEED * 2);
+    let (steps, lease) = (backup.work(), silent.lease());
     let step = silent.train(&lease, 0, lease.work[0].images / 3);
     pool.pass(silent.ms(&step));
     assert_eq!(silent.submit(&step), None);
     pool.settle();
-    (silent, backup, lease, step)
+    let before = backup.sum(&steps);
+    (silent, backup, lease, step, before)
 }
 
 /// The lease under which the backup goes on with the silent miner's network, and which of its networks that is.
@@ -28,7 +30,7 @@ fn take_over(pool: &Pool, backup: &mut Client<'_>, step: &Step) -> (Lease, usize
 #[test]
 fn a_backup_is_paid_for_its_own_part_alone() {
     let pool = Pool::new(1);
-    let (silent, mut backup, _, step) = with_silent(&pool);
+    let (silent, mut backup, _, step, before) = with_silent(&pool);
     pool.pass(3000);
     let (lease, index) = take_over(&pool, &mut backup, &step);
     let mut whole = step.clone();
@@ -43,7 +45,7 @@ fn a_backup_is_paid_for_its_own_part_alone() {
     let rest = backup.train(&lease, index, left);
     assert_eq!(backup.submit(&rest), None);
     pool.settle();
-    assert_eq!((pool.window_macs(1), pool.window_macs(2)), (silent.macs(&step), backup.macs(&rest)));
+    assert_eq!((pool.window_macs(1), pool.window_macs(2)), (silent.macs(&step), before + backup.macs(&rest)));
     assert_eq!(pool.audits().failed, 0);
 }
 
@@ -51,7 +53,7 @@ fn a_backup_is_paid_for_its_own_part_alone() {
 fn whoever_lost_to_a_backup_is_paid_for_verified_steps_alone() {
     for claims_rest in [false, true] {
         let pool = Pool::new(2);
-        let (mut loser, mut backup, first, step) = with_silent(&pool);
+        let (mut loser, mut backup, first, step, before) = with_silent(&pool);
         // Two heartbeats are missing, the third is not.
         pool.pass(2000);
         let (lease, index) = take_over(&pool, &mut backup, &step);
@@ -74,6 +76,6 @@ fn whoever_lost_to_a_backup_is_paid_for_verified_steps_alone() {
             assert!(matches!(loser.submit(&late), Some(Refusal::Late | Refusal::NoLease)));
         }
         let kept = if claims_rest { 0 } else { loser.macs(&step) };
-        assert_eq!((pool.window_macs(1), pool.window_macs(2)), (kept, backup.macs(&rest)));
+        assert_eq!((pool.window_macs(1), pool.window_macs(2)), (kept, before + backup.macs(&rest)));
     }
 }

@@ -109,9 +109,11 @@ fn a_model_is_paid_once() {
 fn the_model_of_another_is_no_result() {
     let pool = Pool::new(12);
     let (_honest, honest_macs) = with_honest(&pool);
-    // Exploration is over: the honest miner's best is what others go on from.
-    pool.pass(30_000);
     let mut cheater = Client::join(&pool, 2, SPEED);
+    cheater.work();
+    pool.settle();
+    // Exploration is over: the honest miner's best is what others go on from.
+    pool.pass(25_000);
     let lease = cheater.lease();
     let base = lease.work[0].base.expect("a confirmed network");
     assert_eq!(lease.purpose, Purpose::Exploit);
@@ -123,6 +125,7 @@ fn the_model_of_another_is_no_result() {
     assert_eq!(cheater.submit(&copy), None);
     pool.until("the replay", || pool.audits().failed > 0);
     is_punished(&pool, &cheater, honest_macs);
+    assert!(pool.elite_roots().contains(&base.root), "it stays the model of who trained it");
 }
 
 #[test]

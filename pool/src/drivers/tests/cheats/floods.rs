@@ -103,7 +103,7 @@ fn many_small_results_leave_room_for_those_of_others() {
 }
 
 /// Another name asks for a calibration that takes the thread that counts some time.
-fn occupy_the_checker(pool: &Pool, name: u8) {
+pub(super) fn occupy_the_checker(pool: &Pool, name: u8) {
     let client = Client::new(pool, name, SPEED);
     let mut job = client.hello().unwrap();
     while let Reply::CalibrateAgain(longer) = client.ask(&Request::Calibrated { seed: job.seed, digest: Hash32::ZERO })
@@ -117,6 +117,9 @@ fn a_lease_that_is_only_held_pays_nothing_and_keeps_nothing_from_others() {
     let pool = Pool::new(5);
     let (mut honest, honest_macs) = with_honest(&pool);
     let mut squatter = Client::join(&pool, 2, SPEED);
+    // What others trained is shown to miners that have trained something themselves.
+    let steps = squatter.work();
+    pool.settle();
     // Exploration is over: both are after the best confirmed network.
     pool.pass(25_000);
     let best = |pool: &Pool| pool.manager.elites()[0].architecture.clone();
@@ -138,5 +141,6 @@ fn a_lease_that_is_only_held_pays_nothing_and_keeps_nothing_from_others() {
     pool.pass(honest.ms(&step));
     assert_eq!(honest.submit(&step), None);
     pool.settle();
-    assert_eq!((pool.window_macs(2), pool.window_macs(1)), (0, honest_macs + honest.macs(&step)));
+    let honest_macs = honest_macs + honest.macs(&step);
+    assert_eq!((pool.window_macs(2), pool.window_macs(1)), (squatter.sum(&steps), honest_macs));
 }

@@ -1,0 +1,65 @@
+//! What a journal holds, as bytes, wherever they are kept: a node's in files, a simulation's in memory.
+//!
+//! A snapshot is the postcard of (number of the last event in it, manager). Records are `[length u32][first 8 bytes of
+//! BLAKE3][postcard of (number, time, event)]`. Reading stops at the first record that is cut short or does not match its
+//! hash: a write that a crash interrupted. Events that are in the snapshot are passed over, so that a crash between
+//! writing one and emptying the events repeats none.
+
+use crate::manager::{Event, Manager};
+
+/// Most bytes of a record; events are small, intervals some kilobytes.
+const RECORD_BYTES: usize = 1 << 20;
+
+/// What a snapshot and the events since give.
+pub(crate) struct Restored {
+    /// The manager. It wants [`Manager::resume`].
+    pub manager: Manager,
+    /// Number of its last event.
+    pub number: u64,
+    /// Bytes of whole records; what follows was cut short.
+    pub kept: usize,
+}
+
+/// A manager after the event of this number.
+pub(crate) fn snapshot(number: u64, manager: &Manager) -> postcard::Result<Vec<u8>> {
+    postcard::to_stdvec(&(number, manager))
+}
+
+/// An event. One that would not be read back is an error now, or all that follow it would be lost.
+pub(crate) fn record(number: u64, now_ms: u64, event: &Event) -> postcard::Result<Vec<u8>> {
+    let body = postcard::to_stdvec(&(number, now_ms, event))?;
+    let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= RECORD_BYTES);
+    let length = length.ok_or(postcard::Error::SerializeBufferFull)?;
+    let mut record = Vec::with_capacity(body.len() + 12);
+    record.extend_from_slice(&length.to_le_bytes());
+    record.extend_from_slice(&blake3::hash(&body).as_bytes()[..8]);
+    record.extend_from_slice(&body);
+    Ok(record)
+}
+
+/// The manager of a snapshot, once it has been told again of the events since.
+pub(crate) fn restore(snapshot: &[u8], events: &[u8]) -> postcard::Result<Restored> {
+    let (mut number, mut manager): (u64, Manager) = postcard::from_bytes(snapshot)?;
+    let mut rest = events;
+    while let Some((at, now_ms, event)) = next_record(&mut rest) {
+        if at > number {
+            // What it wanted done then was done then, or is asked for again by `resume`.
+            manager.handle(now_ms, event);
+            number = at;
+        }
+    }
+    Ok(Restored { manager, number, kept: events.len() - rest.len() })
+}
+
+fn next_record(rest: &mut &[u8]) -> Option<(u64, u64, Event)> {
+    let (length, tail) = rest.split_first_chunk::<4>()?;
+    let (hash, tail) = tail.split_first_chunk::<8>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|&n| n <= RECORD_BYTES)?;
+    let body = tail.get(..length)?;
+    if blake3::hash(body).as_bytes()[..8] != *hash {
+        return None;
+    }
+    let record = postcard::from_bytes(body).ok()?;
+    *rest = &tail[length..];
+    Some(record)
+}
