@@ -6,6 +6,7 @@ DATASET    ?= builtin
 SCENARIO   ?= all
 SEEDS      ?= 30
 RECORDS    ?=
+OUT        ?= study
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PODL       := $(TARGET_DIR)/release/podl
 
@@ -53,8 +54,8 @@ memcheck: setup ## the tests of the vector code under valgrind
 bench-training: setup ## training and scoring beside PyTorch, in turn; CIFAR10=DIR, PEER=pytorch_child.py
 	@CARGO="$(CARGO)" bash scripts/bench-training.sh
 
-study: build ## measurements of the pool; SEEDS=n, SCENARIO=name, RECORDS=file or made-up
-	$(PODL) pool study --scenario $(SCENARIO) --seeds $(SEEDS) $(if $(RECORDS),--records $(RECORDS))
+study: build ## measurements of the pool, figures in OUT=folder; SEEDS=n, SCENARIO=name, RECORDS=file or made-up
+	$(PODL) pool study --scenario $(SCENARIO) --seeds $(SEEDS) --out $(OUT) $(if $(RECORDS),--records $(RECORDS))
 
 doctest: setup
 	$(CARGO) test --release --locked --workspace --doc
@@ -62,8 +63,9 @@ doctest: setup
 doc: setup ## the API documentation, in the target folder
 	$(CARGO) doc --release --locked --workspace --no-deps
 
-network: build ## a short real network of separate processes
+network: build ## a short real network of separate processes, and one whose pool manager is killed
 	$(PODL) testnet up --nodes 4 --miners 3 --blocks 3 --json
+	$(PODL) testnet attack manager-killed --json
 
 clean:
 	$(CARGO) clean
