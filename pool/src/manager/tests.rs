@@ -206,6 +206,7 @@ fn what_has_learned_all_it_can_is_trained_on_only_when_nothing_fresh_can_come_as
     let exploited = pool.lease(weak);
     assert_eq!((exploited.purpose, exploited.work[0].base), (Purpose::Exploit, Some(best.artefact)));
     pool.ask(weak, Ask::Leave);
+    pool.manager.memories.current_mut().unwrap().units.clear();
     pool.manager.memories.current_mut().unwrap().elites[0].images = full;
     assert_eq!(pool.lease(weak).purpose, Purpose::Explore);
     pool.ask(weak, Ask::Leave);

@@ -406,7 +406,7 @@ mod tests {
         let line = Line::new(&status, None);
         let text = line.text();
         let end =
-            "refused 3x the lease is over, 1x already trained: a candidate is paid once; try another of the subspace";
+            "refused 3x the lease is over, 1x already trained: a model is paid once; train what the next lease names";
         assert!(text.ends_with(end), "{text}");
         let json = serde_json::to_value(&line).unwrap();
         let codes: Vec<&str> =
