@@ -168,8 +168,10 @@ fn draw_series(plane: &mut Plane<'_, '_>, series: &Series) -> Result<(), PlotErr
                 let half = BAR_WIDTH / 2.0;
                 Rectangle::new([(bar.x - half, 0.0), (bar.x + half, bar.value)], style)
             };
+            // A bar without height is no rectangle to what draws pixels.
+            let tall = bars.iter().filter(|bar| bar.value != 0.0);
             let whiskers = bars.iter().filter(|bar| bar.interval[0] < bar.interval[1]).flat_map(whisker);
-            plane.draw_series(bars.iter().map(rectangle)).map(drop).and_then(|()| plane.draw_series(whiskers).map(drop))
+            plane.draw_series(tall.map(rectangle)).map(drop).and_then(|()| plane.draw_series(whiskers).map(drop))
         }
     };
     drawn.map_err(failed)
