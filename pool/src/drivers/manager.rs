@@ -9,7 +9,7 @@ use std::time::Duration;
 use podl_chain_spec::{AccountId, Caps, Hash32};
 use podl_consensus::hash::blob_root;
 use podl_consensus::types::{BatchPayment, BlobRef, BlockHash, ModelRoot};
-use podl_consensus::workload::{Architecture, WorkVerifier, Workload};
+use podl_consensus::workload::{WorkVerifier, Workload};
 use podl_nas::data::Dataset;
 use podl_nas::engine::Engine;
 use podl_nas::{Verifier, artefact};
@@ -442,8 +442,8 @@ impl Shared {
     }
 
     fn answer(&self, miner: MinerId, bytes: &[u8]) -> Reply {
-        let refused = |refusal| Reply::Refused { refusal, retry_ms: 0 };
         let mut state = self.lock();
+        let refused = |refusal| Reply::Refused { refusal, retry_ms: 0 };
         let Ok(request) = protocol::decode_request(bytes) else {
             self.event(&mut state, Event::Asked { miner, ask: Ask::Broken }, None);
             return refused(Refusal::Malformed);
@@ -645,8 +645,7 @@ impl Shared {
         let state = self.lock();
         let parent = state.manager.evaluation_parent(job);
         let current = state.intervals().find(|current| Some(current.interval.parent) == parent).cloned();
-        let claim = state.manager.evaluation_claim(job).map(|(architecture, correct)| (architecture.clone(), correct));
-        Evaluation { current, bytes: state.store.get(root), claim }
+        Evaluation { current, bytes: state.store.get(root), claim: state.manager.evaluation_claim(job) }
     }
 
     /// The interval that a restarted manager was in, if it is not the one that begins and has the same data or makes
@@ -700,8 +699,8 @@ impl Shared {
         state.snapshot();
     }
 
-    /// Counts a model: first whether it is the network that it was handed in as, then on the images of the claim, and only
-    /// if that holds on the secret ones. False claims cost the manager little.
+    /// Counts a model: first on the images of the claim, and only if that holds on the secret ones, so that false claims
+    /// cost the manager little. That it is the network it was handed in as was seen when it came.
     fn evaluate(&self, material: &Evaluation) -> Outcome {
         let Some(current) = &material.current else { return Outcome::Failed("no interval".into()) };
         let Some(bytes) = &material.bytes else { return Outcome::Failed("the artefact is gone".into()) };
@@ -710,12 +709,8 @@ impl Shared {
             Ok(facts) => facts,
             Err(error) => return Outcome::Invalid(error.to_string()),
         };
-        let claimed = material.claim.as_ref();
-        if claimed.is_some_and(|(architecture, _)| *architecture != facts.architecture) {
-            return Outcome::Invalid("it is another network".into());
-        }
         let counts = count(work, &self.caps, bytes, &current.public).and_then(|public| {
-            let is_true = claimed.is_none_or(|(_, correct)| *correct == public);
+            let is_true = material.claim.is_none_or(|correct| correct == public);
             Ok((public, if is_true { count(work, &self.caps, bytes, &current.holdout)? } else { 0 }))
         });
         match counts {
@@ -735,7 +730,7 @@ impl Shared {
 struct Evaluation {
     current: Option<Arc<Current>>,
     bytes: Option<Arc<Vec<u8>>>,
-    claim: Option<(Architecture, u32)>,
+    claim: Option<u32>,
 }
 
 /// Whether the artefact of a result is there, in its message or from before.

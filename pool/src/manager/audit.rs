@@ -170,11 +170,10 @@ impl Audits {
 
     /// After a restart: states that miners uploaded were in memory and are asked for again.
     pub fn restart(&mut self, upload_ms: u64) {
-        for audit in self.pending.values_mut().filter(|a| matches!(a.order.from, StartFrom::State(_))) {
-            let is_upload = matches!(audit.stage, Stage::Upload { .. });
-            if !is_upload {
-                audit.stage = Stage::Upload { left_ms: upload_ms, restarted: false };
-            }
+        let had_it =
+            |a: &&mut Audit| matches!(a.order.from, StartFrom::State(_)) && !matches!(a.stage, Stage::Upload { .. });
+        for audit in self.pending.values_mut().filter(had_it) {
+            audit.stage = Stage::Upload { left_ms: upload_ms, restarted: false };
         }
     }
 

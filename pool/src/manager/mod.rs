@@ -28,7 +28,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use podl_chain_spec::Amount;
 use podl_consensus::types::{BlobRef, BlockHash, ModelRoot};
-use podl_consensus::workload::Architecture;
 use serde::{Deserialize, Serialize};
 
 pub use audit::{AuditCounts, AuditOrder, AuditRule, StartFrom, Verdict};
@@ -258,10 +257,10 @@ impl Manager {
         self.jobs.get(&job).map(|job| job.parent)
     }
 
-    /// What a miner claims of the artefact that an evaluation is of: its network and its count.
-    pub fn evaluation_claim(&self, job: JobId) -> Option<(&Architecture, u32)> {
+    /// What a miner claims that the artefact which an evaluation is of counts.
+    pub fn evaluation_claim(&self, job: JobId) -> Option<u32> {
         match &self.jobs.get(&job)?.kind {
-            JobKind::Share { share, .. } => Some((&share.architecture, share.correct)),
+            JobKind::Share { share, .. } => Some(share.correct),
             JobKind::Recheck(_) => None,
         }
     }

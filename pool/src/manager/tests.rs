@@ -494,8 +494,17 @@ fn three_missed_heartbeats_suspend_but_never_delete_and_a_backup_goes_on() {
     pool.lease(weak);
 }
 
-#[test]
-fn a_backup_of_a_silent_leader_wins_and_both_are_paid_for_what_is_verified() {
+/// A leader that was silent after a quarter of a network, and its backup on the same network.
+struct Twins {
+    pool: Pool,
+    leader: u8,
+    backup: u8,
+    lease: Lease,
+    step: Share,
+    twin: Lease,
+}
+
+fn twins() -> Twins {
     let mut pool = Pool::new(4);
     let strong: Vec<u8> = (1..=4).filter(|m| pool.manager.miners()[&id(*m)].rating.class == Class::Strong).collect();
     let (leader, backup) = (strong[0], strong[1]);
@@ -510,6 +519,12 @@ fn a_backup_of_a_silent_leader_wins_and_both_are_paid_for_what_is_verified() {
     pool.work(backup, 20, 80);
     let twin = pool.lease(backup);
     assert_eq!((twin.purpose, twin.work[0].base), (Purpose::Backup, Some(step.artefact)));
+    Twins { pool, leader, backup, lease, step, twin }
+}
+
+#[test]
+fn a_backup_of_a_silent_leader_wins_and_both_are_paid_for_what_is_verified() {
+    let Twins { mut pool, leader, backup, lease, twin, .. } = twins();
     assert_eq!(pool.manager.unit_counts().backed_up, 1);
     assert_eq!(pool.backups(leader), BackupTally { own_backed_up: 1, ..BackupTally::default() });
     assert_eq!(pool.backups(backup), BackupTally { backed_up: 1, ..BackupTally::default() });

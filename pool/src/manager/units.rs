@@ -308,13 +308,13 @@ impl Manager {
         let Some(running) = self.leases.get(id) else { return };
         let mut units = running.units.iter().zip(&running.done);
         let Some(first) = units.find(|(_, done)| done.last.is_none()).map(|(unit, _)| *unit) else { return };
-        let Some(unit) = self.unit_mut(first) else { return };
+        let Some(memory) = self.memories.current_mut() else { return };
+        let Some(index) = memory.units.iter().position(|u| u.id == first) else { return };
+        let unit = &mut memory.units[index];
         unit.barren = unit.barren.saturating_add(1);
-        if unit.barren < MOST_BARREN {
+        if unit.barren < MOST_BARREN || !unit.holders.is_empty() {
             return;
         }
-        let Some(memory) = self.memories.current_mut() else { return };
-        let Some(index) = memory.units.iter().position(|u| u.id == first && u.holders.is_empty()) else { return };
         let unit = memory.units.remove(index);
         self.unit_counts.dropped += 1;
         if let Some(proposals) = memory.proposals.as_mut().filter(|_| unit.purpose != Purpose::Exploit) {

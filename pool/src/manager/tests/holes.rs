@@ -63,18 +63,7 @@ fn what_cannot_be_trained_holds_up_nobody() {
 
 #[test]
 fn a_backup_says_nothing_of_where_the_owner_goes_on() {
-    let mut pool = Pool::new(4);
-    let strong: Vec<u8> = (1..=4).filter(|m| pool.manager.miners()[&id(*m)].rating.class == Class::Strong).collect();
-    let (owner, backup) = (strong[0], strong[1]);
-    let lease = pool.lease(owner);
-    pool.now_ms += 1000;
-    let mut step = pool.share(&lease, 40);
-    step.images = lease.work[0].images / 4;
-    assert_eq!(pool.submit(owner, &step), None);
-    pool.evaluate(&step, 40, 150);
-    pool.work(backup, 20, 80);
-    let twin = pool.lease(backup);
-    assert_eq!(twin.purpose, Purpose::Backup);
+    let Twins { mut pool, leader: owner, backup, lease, step, twin } = twins();
     let lie = pool.share(&twin, 90);
     pool.now_ms += 1000;
     pool.ask(owner, Ask::Progress { lease: lease.id, done_macs: 9 });
