@@ -118,7 +118,7 @@ pub struct PoolLink {
     network: NetworkHandle,
     /// Must be read, or the network holds its news back.
     events: mpsc::Receiver<NetworkEvent>,
-    _data_dir: DataDir,
+    data_dir: DataDir,
 }
 
 impl PoolLink {
@@ -136,7 +136,7 @@ impl PoolLink {
             let error = match Self::connect(&url, chain, &key, &blobs).await {
                 Ok((spec, network, events)) => {
                     let peer_id = network.peer_id();
-                    return Ok(Self { spec, peer_id, url, network, events, _data_dir: data_dir });
+                    return Ok(Self { spec, peer_id, url, network, events, data_dir });
                 }
                 Err(error) => error,
             };
@@ -189,7 +189,12 @@ impl PoolLink {
             Some(macs_s) => Box::new(Throttled::new(bench, macs_s)),
             None => Box::new(bench),
         };
-        let config = MinerConfig { account, agent: format!("podl/{}", crate::VERSION), niceness: NICENESS };
+        let config = MinerConfig {
+            account,
+            agent: format!("podl/{}", crate::VERSION),
+            niceness: NICENESS,
+            states: Some(self.data_dir.join("states")),
+        };
         Ok(start_miner(config, Arc::new(self.transport()), bench)?)
     }
 

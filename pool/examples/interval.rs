@@ -74,6 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         threads: 1,
         store_bytes: 256 << 20,
         store: Box::new(MemoryStore::default()),
+        states: Box::new(MemoryStore::default()),
         journal: None,
         clock: system_clock(),
         sink: Arc::new(move |action| {
@@ -83,7 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut handles = Vec::new();
     for i in 0..miners {
         let id = MinerId(Hash32([u8::try_from(i)? + 1; 32]));
-        let config = MinerConfig { account: AccountId(id.0.0), agent: "example".into(), niceness: 10 };
+        let config = MinerConfig { account: AccountId(id.0.0), agent: "example".into(), niceness: 10, states: None };
         let bench = TrainBench::new(1, spec.caps.clone(), TrainSettings::default())?;
         handles.push(start_miner(config, Arc::new(LocalTransport::new(manager.clone(), id)), Box::new(bench))?);
     }

@@ -13,7 +13,7 @@ use crate::ledger::Luck;
 use crate::types::{AuditTally, BackupTally, Class, EvaluationPlan, Interval, Lease, LeaseId, Share};
 
 /// Version of these messages. A miner of another version is told to update.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 /// Version in the protocol's name. Requests to join and refusals have one form under it, so that a miner of another
 /// [`VERSION`] can be told.
 const WIRE: u16 = 1;
@@ -208,6 +208,8 @@ pub enum Reply {
         heartbeat_ms: u64,
         /// What to calibrate with; none when the pool knows the miner's speed.
         calibrate: Option<CalibrationJob>,
+        /// A state that the manager wants, as in an Ack: a miner that began anew hears of it before it has work.
+        audit: Option<BlobRef>,
     },
     /// To Calibrated: the measurement was too short, do this longer one.
     CalibrateAgain(CalibrationJob),

@@ -74,6 +74,8 @@ pub struct ManagerConfig {
     pub store_bytes: u64,
     /// Where artefacts are kept.
     pub store: Box<dyn ArtefactStore>,
+    /// Where states are kept that audits begin from: few, up to 16 MiB each, each needed once.
+    pub states: Box<dyn ArtefactStore>,
     /// Where events are written, if a restart shall go on where it was.
     pub journal: Option<(Journal, Option<Manager>)>,
     /// The clock.
@@ -173,8 +175,8 @@ struct State {
     /// Earlier intervals, while their last results are evaluated and audited.
     earlier: Vec<Arc<Current>>,
     answers: BTreeMap<CalibrationJob, Hash32>,
-    /// States that audits begin from, in memory: they are large and needed once. As many as the manager wants.
-    states: BTreeMap<Hash32, Arc<Vec<u8>>>,
+    /// States that audits begin from. As many as the manager wants.
+    states: Box<dyn ArtefactStore>,
     /// Evaluations that a restarted manager asked for before there were data.
     deferred: Vec<Job>,
 }
@@ -230,7 +232,7 @@ impl ManagerDriver {
             current: None,
             earlier: Vec::new(),
             answers: BTreeMap::new(),
-            states: BTreeMap::new(),
+            states: config.states,
             deferred: Vec::new(),
         };
         let shared = Arc::new(Shared {
@@ -245,7 +247,9 @@ impl ManagerDriver {
         });
         if is_restored {
             let mut state = shared.lock();
-            let effects = state.manager.resume((shared.clock)());
+            let State { manager, states, .. } = &mut *state;
+            let effects = manager.resume((shared.clock)(), |root| states.get(root).is_some());
+            state.drop_unwanted();
             shared.perform(&mut state, effects, None);
         }
         // Of a restored manager too: its parameters are this start's, and events that follow must be replayed under them.
@@ -407,7 +411,7 @@ impl State {
     /// Drops states and data that no audit wants any more.
     fn drop_unwanted(&mut self) {
         let wanted = self.manager.wanted_states();
-        self.states.retain(|root, _| wanted.contains(root));
+        self.states.retain(&wanted);
         let present = self.current.as_ref().map(|current| &current.interval.data);
         self.earlier.retain(|earlier| {
             let Interval { parent, data, .. } = &earlier.interval;
@@ -425,7 +429,7 @@ impl State {
         if self.store.bytes().saturating_add(bytes.len() as u64) > limit_bytes {
             self.store.retain(&self.manager.pinned());
         }
-        match self.store.put(root, bytes) {
+        match self.store.put(root, Arc::new(bytes)) {
             Ok(()) => true,
             Err(error) => {
                 tracing::error!(%error, "an artefact cannot be kept");
@@ -512,7 +516,10 @@ impl Shared {
         let taken = state.uploads.take(miner, artefact, offset, bytes, kind, (self.clock)());
         match taken.map_err(|()| Refusal::BadChunk)? {
             Some(whole) if is_wanted => {
-                state.states.insert(artefact.root, Arc::new(whole));
+                // One that was only not written is here all the same.
+                if let Err(error) = state.states.put(artefact.root, Arc::new(whole)) {
+                    tracing::error!(%error, "a state for an audit does not outlive this process");
+                }
                 self.event(state, Event::StateArrived { miner, root: artefact.root }, None);
                 state.drop_unwanted();
             }
@@ -630,7 +637,7 @@ impl Shared {
         let start = match order.from {
             StartFrom::Seed => None,
             StartFrom::Artefact(root) => state.store.get(&root),
-            StartFrom::State(blob) => state.states.get(&blob.root).cloned(),
+            StartFrom::State(blob) => state.states.get(&blob.root),
         };
         Material {
             interval: current.map(|current| current.interval.clone()),

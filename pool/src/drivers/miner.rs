@@ -1,6 +1,7 @@
 //! The miner's driver: one thread for its machine, one for the network, one (and the trainer's) for work.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,20 +13,19 @@ use podl_consensus::hash::blob_root;
 use podl_consensus::types::BlobRef;
 
 use super::pace::Pace;
+use super::recent::RecentStates;
 use super::status::MinerStatus;
 use super::{PoolTransport, Product, TransportError, Workbench, lower_priority};
 use crate::calibration::CalibrationJob;
 use crate::miner::{Miner, MinerEffect, MinerEvent, TrainOrder};
 use crate::protocol::{self, CHUNK_BYTES, INLINE_BYTES, Refusal, Reply, Request};
-use crate::types::{DataSource, EvaluationPlan, Interval};
+use crate::types::{DataSource, EvaluationPlan, Interval, Share};
 
 /// Artefacts that wait to be handed in.
 const MOST_ARTEFACTS: usize = 32;
 /// How often a chunk waits because it came too fast, and how long at most.
 const MOST_WAITS: usize = 5;
 const LONGEST_WAIT_MS: u64 = 1500;
-/// States of finished trainings that are kept for audits.
-const MOST_STATES: usize = 8;
 
 /// Settings of a miner.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct MinerConfig {
     pub agent: String,
     /// Niceness of the work thread; the trainer's own threads lower theirs.
     pub niceness: i32,
+    /// Where states that audits may want outlive the process; with none, a miner that was killed may fail an audit.
+    pub states: Option<PathBuf>,
 }
 
 /// A miner that did not stop in time.
@@ -96,8 +98,7 @@ enum Work {
 /// Bytes of artefacts by root, between training and handing in.
 type Artefacts = Arc<Mutex<BTreeMap<podl_chain_spec::Hash32, Vec<u8>>>>;
 
-/// States that the last trainings went on from, the oldest first, for audits.
-type States = Arc<Mutex<VecDeque<(podl_chain_spec::Hash32, Arc<Vec<u8>>)>>>;
+type States = Arc<Mutex<RecentStates>>;
 
 /// Starts a miner on threads of its own.
 ///
@@ -112,7 +113,7 @@ pub fn start_miner(
     let (requests, request_inbox) = channel();
     let (work, work_inbox) = channel();
     let artefacts: Artefacts = Arc::default();
-    let states: States = Arc::default();
+    let states = Arc::new(Mutex::new(RecentStates::open(config.states.as_deref())));
     let named = |name: &str| std::thread::Builder::new().name(name.into());
     let network = Network {
         transport: transport.clone(),
@@ -230,51 +231,52 @@ struct Network {
 impl Network {
     fn run(self, inbox: &Receiver<Request>) {
         while let Ok(request) = inbox.recv() {
-            let event = match self.exchange(request) {
-                Ok(reply) => MinerEvent::Replied(Box::new(reply)),
-                Err(error) => {
-                    tracing::debug!(%error, "no reply from the pool");
-                    MinerEvent::Unreachable { reason: error.to_string() }
-                }
-            };
+            let event = self.exchange(request).unwrap_or_else(|error| {
+                tracing::debug!(%error, "no reply from the pool");
+                MinerEvent::Unreachable { reason: error.to_string() }
+            });
             if self.events.send(event).is_err() {
                 return;
             }
         }
     }
 
-    fn exchange(&self, mut request: Request) -> Result<Reply, TransportError> {
-        if let Request::Submit { share, inline } = &mut request {
-            let root = share.artefact.root;
-            let bytes = self.artefacts.lock().unwrap_or_else(PoisonError::into_inner).get(&root).cloned();
-            let bytes = bytes.ok_or_else(|| TransportError("a result's artefact is gone".into()))?;
-            if bytes.len() <= INLINE_BYTES {
-                *inline = Some(bytes);
-            } else {
-                let last = self.upload(share.artefact, &bytes)?;
-                if !matches!(last, Reply::Ack { .. }) {
-                    return Ok(last);
-                }
+    fn exchange(&self, request: Request) -> Result<MinerEvent, TransportError> {
+        let reply = match request {
+            Request::Submit { share, .. } => self.hand_in(share)?,
+            Request::Chunk { artefact: state, .. } => {
+                let kept = self.states.lock().unwrap_or_else(PoisonError::into_inner).get(&state.root);
+                let Some(bytes) = kept else {
+                    tracing::warn!(root = %state.root.short(), "the pool audits a training whose state is gone here");
+                    return Ok(MinerEvent::StateGone { state });
+                };
+                self.upload(state, &bytes)?
             }
-            let reply = self.request(&request)?;
-            let is_taken = !matches!(reply, Reply::Refused { refusal: Refusal::Busy | Refusal::RateLimited, .. });
-            if is_taken {
-                self.artefacts.lock().unwrap_or_else(PoisonError::into_inner).remove(&root);
-            }
-            return Ok(reply);
-        }
-        if let Request::Chunk { artefact, .. } = &request
-            && let Some(state) = self.state(&artefact.root)
-        {
-            return self.upload(*artefact, &state);
-        }
-        // A state that is gone goes out as the empty chunk, which is refused.
-        self.request(&request)
+            request => self.request(&request)?,
+        };
+        Ok(MinerEvent::Replied(Box::new(reply)))
     }
 
-    fn state(&self, root: &podl_chain_spec::Hash32) -> Option<Arc<Vec<u8>>> {
-        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        states.iter().find(|(kept, _)| kept == root).map(|(_, bytes)| bytes.clone())
+    /// Hands a result in, with its artefact before or in it.
+    fn hand_in(&self, share: Share) -> Result<Reply, TransportError> {
+        let artefact = share.artefact;
+        let bytes = self.artefacts.lock().unwrap_or_else(PoisonError::into_inner).get(&artefact.root).cloned();
+        let bytes = bytes.ok_or_else(|| TransportError("a result's artefact is gone".into()))?;
+        let inline = if bytes.len() <= INLINE_BYTES {
+            Some(bytes)
+        } else {
+            let last = self.upload(artefact, &bytes)?;
+            if !matches!(last, Reply::Ack { .. }) {
+                return Ok(last);
+            }
+            None
+        };
+        let reply = self.request(&Request::Submit { share, inline })?;
+        let is_taken = !matches!(reply, Reply::Refused { refusal: Refusal::Busy | Refusal::RateLimited, .. });
+        if is_taken {
+            self.artefacts.lock().unwrap_or_else(PoisonError::into_inner).remove(&artefact.root);
+        }
+        Ok(reply)
     }
 
     /// Sends a blob in chunks; returns the last reply. A refusal ends it and is what the machine hears.
@@ -389,8 +391,9 @@ impl Worker {
         };
         let result = match self.bench.train(order, base.as_deref(), cancel, &mut progress) {
             Ok(Product { artefact, start, trained }) => {
+                // Before the result can be handed in: it may be asked for as soon as that is.
                 if let Some(state) = start {
-                    self.keep_state(trained.states.start, state);
+                    self.states.lock().unwrap_or_else(PoisonError::into_inner).keep(trained.states.start, state);
                 }
                 let mut artefacts = self.artefacts.lock().unwrap_or_else(PoisonError::into_inner);
                 while artefacts.len() >= MOST_ARTEFACTS {
@@ -405,15 +408,6 @@ impl Worker {
             }
         };
         MinerEvent::Finished { order: id, result }
-    }
-
-    fn keep_state(&self, hash: podl_chain_spec::Hash32, state: Arc<Vec<u8>>) {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        states.retain(|(kept, _)| *kept != hash);
-        states.push_back((hash, state));
-        if states.len() > MOST_STATES {
-            states.pop_front();
-        }
     }
 }
 
@@ -452,12 +446,27 @@ mod tests {
         }
     }
 
+    fn no_states() -> States {
+        Arc::new(Mutex::new(RecentStates::open(None)))
+    }
+
+    #[test]
+    fn a_state_that_is_gone_is_not_sent() {
+        let (events, _inbox) = channel();
+        let transport = Arc::new(Hasty::default());
+        let network = Network { transport: transport.clone(), artefacts: Arc::default(), states: no_states(), events };
+        let state = BlobRef { root: Hash32([1; 32]), bytes: 100 };
+        let request = Request::Chunk { artefact: state, offset: 0, bytes: Vec::new() };
+        assert_eq!(network.exchange(request), Ok(MinerEvent::StateGone { state }));
+        assert_eq!(*transport.requests.lock().unwrap(), 0);
+    }
+
     #[test]
     fn an_upload_that_comes_too_fast_goes_on_where_it_was() {
         let transport = Arc::new(Hasty::default());
         let (events, _inbox) = channel();
         let network =
-            Network { transport: transport.clone(), artefacts: Arc::default(), states: Arc::default(), events };
+            Network { transport: transport.clone(), artefacts: Arc::default(), states: no_states(), events };
         let state: Vec<u8> = (0..CHUNK_BYTES * 7 + 5).map(|i| (i % 251) as u8).collect();
         let blob = BlobRef { root: Hash32([1; 32]), bytes: state.len() as u64 };
         assert!(matches!(network.upload(blob, &state), Ok(Reply::Ack { .. })));

@@ -9,6 +9,7 @@ mod manager;
 mod miner;
 mod pace;
 mod queue;
+mod recent;
 pub(crate) mod records;
 #[cfg(feature = "miner")]
 mod replay;

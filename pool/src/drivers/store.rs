@@ -1,43 +1,44 @@
-//! Where a manager keeps artefacts until they are committed, revealed, or no longer among the best.
+//! Where a manager keeps artefacts until they are committed, revealed, or no longer among the best, and where managers and
+//! miners keep states of training until they are audited.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use podl_chain_spec::Hash32;
 use podl_consensus::hash::blob_root;
-use podl_consensus::types::ModelRoot;
 
-/// Artefacts by root. Implementations need not be safe against concurrent use; the driver holds one.
+/// Artefacts, or states, by root. Implementations need not be safe against concurrent use; the driver holds one.
 pub trait ArtefactStore: Send {
-    /// Keeps an artefact. The root is that of the bytes.
+    /// Keeps bytes of that root.
     ///
     /// # Errors
     /// What the system says.
-    fn put(&mut self, root: ModelRoot, bytes: Vec<u8>) -> std::io::Result<()>;
+    fn put(&mut self, root: Hash32, bytes: Arc<Vec<u8>>) -> std::io::Result<()>;
 
-    /// An artefact.
-    fn get(&self, root: &ModelRoot) -> Option<Arc<Vec<u8>>>;
+    /// What was kept.
+    fn get(&self, root: &Hash32) -> Option<Arc<Vec<u8>>>;
 
     /// Bytes kept.
     fn bytes(&self) -> u64;
 
     /// Drops all others.
-    fn retain(&mut self, wanted: &BTreeSet<ModelRoot>);
+    fn retain(&mut self, wanted: &BTreeSet<Hash32>);
 }
 
 /// Artefacts in memory.
 #[derive(Default)]
 pub struct MemoryStore {
-    kept: BTreeMap<ModelRoot, Arc<Vec<u8>>>,
+    kept: BTreeMap<Hash32, Arc<Vec<u8>>>,
 }
 
 impl ArtefactStore for MemoryStore {
-    fn put(&mut self, root: ModelRoot, bytes: Vec<u8>) -> std::io::Result<()> {
-        self.kept.insert(root, Arc::new(bytes));
+    fn put(&mut self, root: Hash32, bytes: Arc<Vec<u8>>) -> std::io::Result<()> {
+        self.kept.insert(root, bytes);
         Ok(())
     }
 
-    fn get(&self, root: &ModelRoot) -> Option<Arc<Vec<u8>>> {
+    fn get(&self, root: &Hash32) -> Option<Arc<Vec<u8>>> {
         self.kept.get(root).cloned()
     }
 
@@ -45,18 +46,24 @@ impl ArtefactStore for MemoryStore {
         self.kept.values().map(|b| b.len() as u64).sum()
     }
 
-    fn retain(&mut self, wanted: &BTreeSet<ModelRoot>) {
+    fn retain(&mut self, wanted: &BTreeSet<Hash32>) {
         self.kept.retain(|root, _| wanted.contains(root));
     }
 }
 
-/// Artefacts in memory and in a folder, so that a restarted manager can still reveal what it committed to.
+/// Bytes in memory and in a folder, so that they outlive the process: a restarted manager can still reveal what it committed
+/// to, a restarted miner still shows the state that an audit wants.
 pub struct DirStore {
     folder: PathBuf,
     memory: MemoryStore,
 }
 
 impl DirStore {
+    /// What is kept.
+    pub fn roots(&self) -> impl Iterator<Item = Hash32> {
+        self.memory.kept.keys().copied()
+    }
+
     /// Opens a folder, made if it is not there, and reads what it holds. Files whose bytes are not of the root that
     /// they are named by are dropped: a write that was cut short.
     ///
@@ -67,31 +74,33 @@ impl DirStore {
         let mut memory = MemoryStore::default();
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
-            let root = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse::<ModelRoot>().ok());
+            let root = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse::<Hash32>().ok());
             let bytes = std::fs::read(&path)?;
             match root {
-                Some(root) if blob_root(&bytes) == root => memory.put(root, bytes)?,
+                Some(root) if blob_root(&bytes) == root => memory.put(root, Arc::new(bytes))?,
                 _ => std::fs::remove_file(&path)?,
             }
         }
         Ok(Self { folder: folder.to_owned(), memory })
     }
 
-    fn path(&self, root: &ModelRoot) -> PathBuf {
+    fn path(&self, root: &Hash32) -> PathBuf {
         self.folder.join(root.to_string())
     }
 }
 
 impl ArtefactStore for DirStore {
-    fn put(&mut self, root: ModelRoot, bytes: Vec<u8>) -> std::io::Result<()> {
+    fn put(&mut self, root: Hash32, bytes: Arc<Vec<u8>>) -> std::io::Result<()> {
         if self.memory.kept.contains_key(&root) {
             return Ok(());
         }
-        std::fs::write(self.path(&root), &bytes)?;
-        self.memory.put(root, bytes)
+        let path = self.path(&root);
+        // A folder that cannot be written to costs what a restart loses, nothing before.
+        self.memory.put(root, bytes.clone())?;
+        std::fs::write(path, bytes.as_slice())
     }
 
-    fn get(&self, root: &ModelRoot) -> Option<Arc<Vec<u8>>> {
+    fn get(&self, root: &Hash32) -> Option<Arc<Vec<u8>>> {
         self.memory.get(root)
     }
 
@@ -99,8 +108,8 @@ impl ArtefactStore for DirStore {
         self.memory.bytes()
     }
 
-    fn retain(&mut self, wanted: &BTreeSet<ModelRoot>) {
-        let dropped: Vec<ModelRoot> = self.memory.kept.keys().filter(|r| !wanted.contains(r)).copied().collect();
+    fn retain(&mut self, wanted: &BTreeSet<Hash32>) {
+        let dropped: Vec<Hash32> = self.memory.kept.keys().filter(|r| !wanted.contains(r)).copied().collect();
         for root in dropped {
             // A file that stays is found again at the next start.
             let _ = std::fs::remove_file(self.path(&root));
@@ -118,8 +127,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (blob_root(b"one"), blob_root(b"two"));
         let mut store = DirStore::open(folder.path()).unwrap();
-        store.put(one, b"one".to_vec()).unwrap();
-        store.put(two, b"two".to_vec()).unwrap();
+        store.put(one, Arc::new(b"one".to_vec())).unwrap();
+        store.put(two, Arc::new(b"two".to_vec())).unwrap();
         std::fs::write(folder.path().join(two.to_string()), b"tw").unwrap();
         let mut store = DirStore::open(folder.path()).unwrap();
         assert_eq!(store.get(&one).unwrap().as_slice(), b"one");

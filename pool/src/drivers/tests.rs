@@ -58,6 +58,7 @@ fn config(spec: &ChainSpec, params: PoolParams, seed: u8, clock: Clock) -> Manag
         threads: 1,
         store_bytes: 64 << 20,
         store: Box::new(MemoryStore::default()),
+        states: Box::new(MemoryStore::default()),
         journal: None,
         clock,
         sink: Arc::new(|_| ()),
@@ -74,7 +75,7 @@ fn manager(spec: &ChainSpec, clock: Clock) -> (Arc<ManagerDriver>, Receiver<Pool
 
 fn miner(spec: &ChainSpec, manager: &Arc<ManagerDriver>, number: u8) -> MinerHandle {
     let bench = TrainBench::new(1, spec.caps.clone(), TrainSettings::default()).unwrap();
-    let config = MinerConfig { account: AccountId([number; 32]), agent: "test".into(), niceness: 5 };
+    let config = MinerConfig { account: AccountId([number; 32]), agent: "test".into(), niceness: 5, states: None };
     let transport = LocalTransport::new(manager.clone(), MinerId(Hash32([number; 32])));
     start_miner(config, Arc::new(transport), Box::new(bench)).unwrap()
 }
@@ -257,7 +258,7 @@ fn a_miner_waits_for_a_pool_that_is_down_and_stops_at_once_when_told() {
     let on = Arc::new(AtomicBool::new(false));
     let inner = LocalTransport::new(manager.clone(), MinerId(Hash32([1; 32])));
     let bench = TrainBench::new(1, spec.caps.clone(), TrainSettings::default()).unwrap();
-    let config = MinerConfig { account: AccountId([1; 32]), agent: "test".into(), niceness: 5 };
+    let config = MinerConfig { account: AccountId([1; 32]), agent: "test".into(), niceness: 5, states: None };
     let handle = start_miner(config, Arc::new(Switched { inner, on: on.clone() }), Box::new(bench)).unwrap();
     std::thread::sleep(Duration::from_millis(300));
     assert!(manager.overview().miners.is_empty());

@@ -88,7 +88,8 @@ impl Manager {
                 calibrate = Some(job);
             }
         }
-        Reply::Welcome { fee_basis_points, heartbeat_ms, calibrate }
+        let audit = self.audits.wanted_of(&miner);
+        Reply::Welcome { fee_basis_points, heartbeat_ms, calibrate, audit }
     }
 
     fn first_job(&self) -> CalibrationJob {

@@ -11,7 +11,7 @@ use podl_consensus::types::{BlobRef, ModelRoot, TaskId};
 use podl_consensus::workload::Network;
 use serde::{Deserialize, Serialize};
 
-use super::{Effect, JobKind, Manager};
+use super::{Effect, JobKind, Manager, PoolParams};
 use crate::training::{Recipe, STATE_BYTES, States, state_bytes};
 use crate::types::{AuditId, AuditTally, DataSource, MinerId, Share};
 
@@ -32,7 +32,7 @@ pub struct AuditRule {
     pub permille: u64,
     /// Most audits that wait, for a state or for their turn.
     pub queue: usize,
-    /// How long a miner may take to upload a state.
+    /// How long a miner may take to begin to upload a state; see [`PoolParams::upload_ms`](super::PoolParams::upload_ms).
     pub upload_ms: u64,
 }
 
@@ -168,12 +168,16 @@ impl Audits {
         }
     }
 
-    /// After a restart: states that miners uploaded were in memory and are asked for again.
-    pub fn restart(&mut self, upload_ms: u64) {
-        let had_it =
-            |a: &&mut Audit| matches!(a.order.from, StartFrom::State(_)) && !matches!(a.stage, Stage::Upload { .. });
-        for audit in self.pending.values_mut().filter(had_it) {
-            audit.stage = Stage::Upload { left_ms: upload_ms, restarted: false };
+    /// After a restart: miners have their time anew, and states that they uploaded and that are gone are asked for again.
+    pub fn restart(&mut self, is_here: impl Fn(&Hash32) -> bool, params: &PoolParams) {
+        for audit in self.pending.values_mut() {
+            let StartFrom::State(state) = audit.order.from else { continue };
+            let restarted = matches!(audit.stage, Stage::Upload { restarted: true, .. });
+            if !is_here(&state.root) {
+                audit.stage = Stage::Upload { left_ms: params.upload_ms(state.bytes), restarted };
+            } else if matches!(audit.stage, Stage::Upload { .. }) {
+                audit.stage = Stage::Ready;
+            }
         }
     }
 
@@ -270,7 +274,9 @@ impl Manager {
             return false;
         }
         let stage = match order.from {
-            StartFrom::State(_) => Stage::Upload { left_ms: self.params.audits.upload_ms, restarted: false },
+            StartFrom::State(state) => {
+                Stage::Upload { left_ms: self.params.upload_ms(state.bytes), restarted: false }
+            }
             StartFrom::Seed | StartFrom::Artefact(_) => Stage::Ready,
         };
         self.audits.insert(Audit { miner, order, stage, again: false });

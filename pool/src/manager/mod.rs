@@ -26,7 +26,7 @@ mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use podl_chain_spec::Amount;
+use podl_chain_spec::{Amount, Hash32};
 use podl_consensus::types::{BlobRef, BlockHash, ModelRoot};
 use serde::{Deserialize, Serialize};
 
@@ -154,12 +154,13 @@ impl Manager {
         effects
     }
 
-    /// Goes on after a restart at `now_ms`, and asks again for everything that was under way. That the manager was not
+    /// Goes on after a restart at `now_ms`, and asks again for everything that was under way; `has_state` says which states
+    /// for audits are still there. That the manager was not
     /// there to be told of progress is nobody's fault but its own.
-    pub fn resume(&mut self, now_ms: u64) -> Vec<Effect> {
+    pub fn resume(&mut self, now_ms: u64, has_state: impl Fn(&Hash32) -> bool) -> Vec<Effect> {
         self.leases.put_off(now_ms.saturating_sub(self.now_ms));
         self.now_ms = self.now_ms.max(now_ms);
-        self.audits.restart(self.params.audits.upload_ms);
+        self.audits.restart(has_state, &self.params);
         let jobs = self.jobs.iter().map(|(job, j)| Effect::Evaluate { job: *job, artefact: j.artefact });
         let checks = self.miners.iter().filter_map(|(miner, m)| match m.calibration {
             Calibration::Checking { job, digest } => Some(Effect::CheckCalibration { miner: *miner, job, digest }),

@@ -15,6 +15,9 @@ use crate::training::TrainRule;
 /// 12.2 minutes with 1 pass, 3.8 and 7.3 with 10, 5.3 and 9.7 with 30 (12 seeds).
 pub const CANDIDATE_PASSES: u32 = 10;
 
+/// What a line carries on which mining is still worth while: 1 Mbit a second.
+const SLOW_LINE_BYTES_MS: u64 = 125;
+
 /// Parameters of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolParams {
@@ -132,6 +135,12 @@ impl PoolParams {
             requests_per_s: 20,
             suspension_ms: train_ms.saturating_mul(5),
         }
+    }
+
+    /// How long a miner may take to upload so many bytes for an audit: a slow line's time for them on top, and never longer
+    /// than the data that the audit needs are kept.
+    pub fn upload_ms(&self, bytes: u64) -> u64 {
+        (self.audits.upload_ms.saturating_add(bytes / SLOW_LINE_BYTES_MS)).min(self.train_ms.max(self.audits.upload_ms))
     }
 
     /// Under what terms won blocks are shared.

@@ -584,7 +584,7 @@ fn a_restarted_manager_asks_again_for_what_was_under_way() {
     let job = CalibrationJob { seed: [0; 32], steps: 1 };
     pool.tell(Event::CalibrationChecked { miner: id(1), job, correct: false });
     assert!(!pool.manager.miners()[&id(1)].is_suspended(pool.now_ms), "an answer to no question");
-    let wanted = pool.manager.resume(pool.now_ms);
+    let wanted = pool.manager.resume(pool.now_ms, |_| false);
     let [Effect::Evaluate { artefact, .. }, Effect::Audit { order, .. }] = &wanted[..] else { panic!("{wanted:?}") };
     assert_eq!((*artefact, order.artefact), (share.artefact, share.artefact.root));
     let won = WonBlock { block: Hash32([1; 32]), height: 1, reward: Amount(5), model: None };

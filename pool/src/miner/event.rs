@@ -107,6 +107,11 @@ pub enum MinerEvent {
         /// Its result; none when it was cancelled, failed, or diverged.
         result: Option<Trained>,
     },
+    /// The request under way was for a state that is no longer here; it was not sent.
+    StateGone {
+        /// Which.
+        state: BlobRef,
+    },
     /// Hand the lease back and leave.
     Stop,
     /// Time has passed.

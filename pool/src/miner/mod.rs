@@ -87,6 +87,8 @@ pub struct Miner {
     best_permille: Option<u16>,
     last_refusal: Option<Refusal>,
     refusals: BTreeMap<Refusal, RefusalTally>,
+    /// The state that the pool wants and that is no longer here.
+    gone: Option<BlobRef>,
     /// Since when, and why, it is without its pool.
     offline: Option<(u64, String)>,
 }
@@ -114,6 +116,7 @@ impl Miner {
             best_permille: None,
             last_refusal: None,
             refusals: BTreeMap::new(),
+            gone: None,
             offline: None,
         }
     }
@@ -138,6 +141,10 @@ impl Miner {
             MinerEvent::NotPrepared { parent } => self.not_prepared(&parent),
             MinerEvent::Progressed { order, images } => self.progressed(order, images),
             MinerEvent::Finished { order, result } => self.finished(order, result, &mut effects),
+            MinerEvent::StateGone { state } => {
+                self.in_flight = None;
+                self.gone = Some(state);
+            }
             MinerEvent::Stop => self.stop(&mut effects),
             MinerEvent::Tick => {}
         }
@@ -266,7 +273,7 @@ impl Miner {
     fn replied(&mut self, reply: Reply, effects: &mut Vec<MinerEffect>) {
         let Some(request) = self.in_flight.take() else { return };
         self.backoff_ms = BACKOFF_MS.0;
-        if let Reply::Ack { audit: Some(state), .. } = &reply {
+        if let Reply::Ack { audit: Some(state), .. } | Reply::Welcome { audit: Some(state), .. } = &reply {
             self.queue_state(*state);
         }
         if self.stage == Stage::Stopping {
@@ -356,7 +363,7 @@ impl Miner {
     /// Queues the upload of a state that the pool wants to audit, before heartbeats and before leaving.
     fn queue_state(&mut self, state: BlobRef) {
         let is_queued = |r: &Request| matches!(r, Request::Chunk { artefact, .. } if *artefact == state);
-        if !self.outbox.iter().any(is_queued) {
+        if self.gone != Some(state) && !self.outbox.iter().any(is_queued) {
             self.queue_result(Request::Chunk { artefact: state, offset: 0, bytes: Vec::new() });
         }
     }

@@ -18,7 +18,7 @@ fn started() -> Miner {
 }
 
 fn welcome(calibrate: Option<CalibrationJob>) -> MinerEvent {
-    MinerEvent::Replied(Box::new(Reply::Welcome { fee_basis_points: 0, heartbeat_ms: 1000, calibrate }))
+    MinerEvent::Replied(Box::new(Reply::Welcome { fee_basis_points: 0, heartbeat_ms: 1000, calibrate, audit: None }))
 }
 
 fn refused(refusal: Refusal, retry_ms: u64) -> MinerEvent {
@@ -142,4 +142,22 @@ fn progress_is_measured_by_what_the_lease_has_to_do() {
     let permille = progress.done_permille();
     assert_eq!(permille, done_macs * 1000 / planned_macs, "not of the budget, of which it takes next to nothing");
     assert_eq!(Progress { done_macs: u64::MAX, ..progress }.done_permille(), 1000);
+}
+
+#[test]
+fn a_state_is_uploaded_when_the_pool_asks_and_not_once_it_is_known_to_be_gone() {
+    let state = BlobRef { root: Hash32([9; 32]), bytes: 100 };
+    let audit = Some(state);
+    let mut miner = started();
+    let welcome = Reply::Welcome { fee_basis_points: 0, heartbeat_ms: 1000, calibrate: None, audit };
+    let upload = Request::Chunk { artefact: state, offset: 0, bytes: Vec::new() };
+    let sent = miner.handle(10, MinerEvent::Replied(Box::new(welcome)));
+    assert_eq!(sent, [MinerEffect::Send(upload.clone())], "before it asks for work");
+    let ack = || Reply::Ack { go_on: true, best_permille: None, standing: Standing::default(), audit };
+    let again = miner.handle(20, MinerEvent::Replied(Box::new(ack())));
+    assert_eq!(again, [MinerEffect::Send(upload)], "the pool has not got it");
+    let gone = miner.handle(30, MinerEvent::StateGone { state });
+    assert_eq!(gone, [MinerEffect::Send(Request::Lease)], "its work goes on");
+    let later = miner.handle(40, MinerEvent::Replied(Box::new(ack())));
+    assert_eq!(later, [MinerEffect::Send(Request::Lease)], "it is not here");
 }

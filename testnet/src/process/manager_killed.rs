@@ -26,7 +26,10 @@ const OPEN_LIMIT: Duration = Duration::from_secs(30);
 struct Told {
     account: AccountId,
     accepted: u64,
+    /// Work that the next blocks pay.
     window_macs: u64,
+    /// Work that they pay once a first audit has passed.
+    kept_back_macs: u64,
 }
 
 pub(super) async fn manager_killed(network: &mut LocalNetwork) -> anyhow::Result<Seen> {
@@ -53,8 +56,9 @@ pub(super) async fn manager_killed(network: &mut LocalNetwork) -> anyhow::Result
     let missing: Vec<u64> = won.iter().copied().filter(|height| !is_paid(&paid, *height)).collect();
     ensure!(missing.is_empty(), "blocks {missing:?} of the pool were never paid out");
     let rows = check_paid(&told, &paid, &struck)?;
+    check_trusted(&told, &books(network).await?)?;
     let results: u64 = told.iter().map(|t| t.accepted).sum();
-    let macs: u64 = told.iter().map(|t| t.window_macs).sum();
+    let macs: u64 = told.iter().map(|t| t.window_macs + t.kept_back_macs).sum();
     Ok(seen(format!(
         "manager and {killed} of {} miners killed in the interval of block {height}, which came ({:?}); {results} results and {macs} MACs acknowledged before, 0 lost; {} won blocks, each paid; {rows}",
         told.len(),
@@ -86,7 +90,12 @@ fn read_told(log: &str) -> Option<Told> {
     let account = lines.iter().find_map(|line| line.get("account")?.as_str()?.parse().ok())?;
     let last = lines.iter().rev().find(|line| line.get("accepted").is_some())?;
     let number = |name: &str| last.get(name).and_then(Value::as_u64);
-    Some(Told { account, accepted: number("accepted")?, window_macs: number("window_macs")? })
+    Some(Told {
+        account,
+        accepted: number("accepted")?,
+        window_macs: number("window_macs")?,
+        kept_back_macs: number("kept_back_macs")?,
+    })
 }
 
 /// What the manager that came back remembers; its node answers a little sooner than its pool.
@@ -108,12 +117,23 @@ fn check_kept(told: &[Told], kept: &PoolStatus) -> anyhow::Result<()> {
         let view = kept.miners.iter().find(|miner| miner.account == told.account);
         let view = view.with_context(|| format!("the manager forgot the miner of {}", told.account))?;
         ensure!(
-            view.accepted >= told.accepted && view.window_macs >= told.window_macs,
-            "the manager had acknowledged {told:?} and remembers {} results and {} MACs",
+            view.accepted >= told.accepted
+                && view.window_macs >= told.window_macs
+                && view.window_macs + view.kept_back_macs >= told.window_macs + told.kept_back_macs,
+            "the manager had acknowledged {told:?} and remembers {} results, {} MACs and {} kept back",
             view.accepted,
-            view.window_macs
+            view.window_macs,
+            view.kept_back_macs
         );
     }
+    Ok(())
+}
+
+/// Nobody cheated: that a miner was killed, or its manager, must not look as if it had.
+fn check_trusted(told: &[Told], after: &PoolStatus) -> anyhow::Result<()> {
+    let failed = after.miners.iter().find(|miner| miner.audits_failed > 0);
+    let failed = failed.filter(|miner| told.iter().any(|told| told.account == miner.account));
+    ensure!(failed.is_none(), "an honest miner failed an audit: {failed:?}");
     Ok(())
 }
 
@@ -165,9 +185,10 @@ mod tests {
         let account = AccountId([7; 32]);
         let log = format!(
             "2026 INFO connected\n{{\"chain\":\"dev\",\"account\":\"{account}\"}}\n\
-             {{\"accepted\":1,\"window_macs\":5}}\n{{\"accepted\":2,\"window_macs\":9}}\n{{\"accep"
+             {{\"accepted\":1,\"window_macs\":5,\"kept_back_macs\":0}}\n\
+             {{\"accepted\":2,\"window_macs\":9,\"kept_back_macs\":3}}\n{{\"accep"
         );
-        assert_eq!(read_told(&log), Some(Told { account, accepted: 2, window_macs: 9 }));
+        assert_eq!(read_told(&log), Some(Told { account, accepted: 2, window_macs: 9, kept_back_macs: 3 }));
         assert_eq!(read_told("2026 INFO connected\n"), None);
     }
 }

@@ -22,7 +22,7 @@ impl PoolArtefacts {
 }
 
 impl ArtefactStore for PoolArtefacts {
-    fn put(&mut self, root: ModelRoot, bytes: Vec<u8>) -> io::Result<()> {
+    fn put(&mut self, root: ModelRoot, bytes: Arc<Vec<u8>>) -> io::Result<()> {
         self.blobs.insert(&bytes).map_err(io::Error::other)?;
         self.kept.insert(root, bytes.len() as u64);
         Ok(())

@@ -21,7 +21,7 @@ use podl_consensus::types::BlockHash;
 use podl_nas::search::StrategyKind;
 use podl_network::{InboundRequest, Misbehaviour, NetworkHandle};
 use podl_pool::drivers::{
-    BenchError, Journal, JournalError, LocalTransport, ManagerConfig, ManagerDriver, MinerConfig, MinerHandle,
+    BenchError, DirStore, Journal, JournalError, LocalTransport, ManagerConfig, ManagerDriver, MinerConfig, MinerHandle,
     TrainBench, TrainSettings, start_miner, system_clock,
 };
 use podl_pool::ledger::PayScheme;
@@ -52,6 +52,14 @@ pub enum PoolError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The folder of states that audits begin from.
+    #[error("cannot use the folder {}: {error}", folder.display())]
+    States {
+        /// Which.
+        folder: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
     /// The node's own miner.
     #[error(transparent)]
     Bench(#[from] BenchError),
@@ -169,6 +177,8 @@ fn start_manager(parts: &PoolParts, params: PoolParams, inputs: Sender<DeskInput
     if journal.1.is_some() {
         tracing::info!(folder = %parts.folder.display(), "the pool goes on where it was");
     }
+    let folder = parts.folder.join("states");
+    let states = DirStore::open(&folder).map_err(|error| PoolError::States { folder, error })?;
     let config = ManagerConfig {
         params,
         seed: sealed::random()?,
@@ -176,6 +186,7 @@ fn start_manager(parts: &PoolParts, params: PoolParams, inputs: Sender<DeskInput
         threads: 1,
         store_bytes: STORE_BYTES,
         store: Box::new(PoolArtefacts::new(parts.network.blobs().clone())),
+        states: Box::new(states),
         journal: Some(journal),
         clock: system_clock(),
         // A desk that is gone carries out nothing more.
@@ -187,7 +198,13 @@ fn start_manager(parts: &PoolParts, params: PoolParams, inputs: Sender<DeskInput
 fn own_miner(parts: &PoolParts, manager: &Arc<ManagerDriver>, threads: usize) -> Result<MinerHandle, PoolError> {
     let settings = TrainSettings { niceness: NICENESS };
     let bench = TrainBench::new(threads, parts.spec.caps.clone(), settings)?;
-    let config = MinerConfig { account: parts.account, agent: format!("podl/{}", crate::VERSION), niceness: NICENESS };
+    let config = MinerConfig {
+        account: parts.account,
+        agent: format!("podl/{}", crate::VERSION),
+        niceness: NICENESS,
+        // The manager replays nothing of its own miner's.
+        states: None,
+    };
     let transport = LocalTransport::new(manager.clone(), MinerId(Hash32(*parts.account.as_bytes())));
     Ok(start_miner(config, Arc::new(transport), Box::new(bench))?)
 }

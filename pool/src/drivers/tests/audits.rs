@@ -139,10 +139,10 @@ struct Audited {
 
 impl Audited {
     fn new(seed: u8) -> Self {
-        Self::with_journal(seed, None)
+        Self::with_journal(seed, 3000, None)
     }
 
-    fn with_journal(seed: u8, journal: Option<(Journal, Option<Manager>)>) -> Self {
+    fn with_journal(seed: u8, upload_ms: u64, journal: Option<(Journal, Option<Manager>)>) -> Self {
         let mut spec = spec();
         spec.phases.train_ms = 8000;
         let (sender, actions) = channel();
@@ -153,7 +153,7 @@ impl Audited {
             least_gain_permille: 0,
             // Every result is drawn, so that cheats are found as soon as there is time for a replay.
             always_check: u32::MAX,
-            audits: AuditRule { permille: 1000, queue: 8, upload_ms: 3000 },
+            audits: AuditRule { permille: 1000, queue: 8, upload_ms },
             ..PoolParams::for_chain(&spec, AccountId([9; 32]))
         };
         let sink = Arc::new(move |action| drop(sender.lock().unwrap().send(action)));
@@ -163,11 +163,25 @@ impl Audited {
     }
 
     fn join(&self, number: u8, cheat: Cheat) -> MinerHandle {
+        self.join_over(number, cheat, None, Arc::new(self.transport(number)))
+    }
+
+    fn join_over(
+        &self,
+        number: u8,
+        cheat: Cheat,
+        states: Option<&std::path::Path>,
+        transport: Arc<dyn PoolTransport>,
+    ) -> MinerHandle {
         let inner = TrainBench::new(1, self.spec.caps.clone(), TrainSettings::default()).unwrap();
         let bench = Hostile { inner, cheat, interval: None, bases: Vec::new(), began: self.began.clone() };
-        let config = MinerConfig { account: AccountId([number; 32]), agent: "test".into(), niceness: 5 };
-        let transport = LocalTransport::new(self.manager.clone(), MinerId(Hash32([number; 32])));
-        start_miner(config, Arc::new(transport), Box::new(bench)).unwrap()
+        let states = states.map(std::path::Path::to_owned);
+        let config = MinerConfig { account: AccountId([number; 32]), agent: "test".into(), niceness: 5, states };
+        start_miner(config, transport, Box::new(bench)).unwrap()
+    }
+
+    fn transport(&self, number: u8) -> LocalTransport {
+        LocalTransport::new(self.manager.clone(), MinerId(Hash32([number; 32])))
     }
 
     fn audits(&self) -> AuditCounts {
@@ -290,7 +304,7 @@ fn honest_miners_never_fail_an_audit() {
 #[test]
 fn a_restarted_manager_begins_its_replay_again() {
     let folder = tempfile::tempdir().unwrap();
-    let pool = Audited::with_journal(5, Some(Journal::open(folder.path()).unwrap()));
+    let pool = Audited::with_journal(5, 3000, Some(Journal::open(folder.path()).unwrap()));
     let miner = pool.join(1, Cheat::Honest);
     pool.manager.begin_interval(filler(&pool.spec), None, 30_000);
     let accepted = || pool.manager.overview().miners.iter().any(|m| m.standing.accepted > 0);
@@ -300,13 +314,62 @@ fn a_restarted_manager_begins_its_replay_again() {
     let passed = pool.audits().passed;
     drop(pool);
     let (journal, restored) = Journal::open(folder.path()).unwrap();
-    let effects = restored.clone().unwrap().resume(0);
+    let effects = restored.clone().unwrap().resume(0, |_| false);
     assert!(effects.iter().any(|e| matches!(e, Effect::Audit { .. })), "{effects:?}");
-    let pool = Audited::with_journal(5, Some((journal, restored)));
+    let pool = Audited::with_journal(5, 3000, Some((journal, restored)));
     std::thread::sleep(Duration::from_millis(200));
     pool.manager.begin_interval(filler(&pool.spec), None, 20_000);
     assert!(pool.wait(20_000, || pool.audits().passed > passed), "{:?}", pool.audits());
     assert_eq!((pool.audits().failed, pool.audits().undecided), (0, 0));
+}
+
+/// A transport that breaks for ever as soon as the pool has asked for a state: all that a pool sees of a miner that is
+/// killed then.
+struct Killed {
+    inner: LocalTransport,
+    is_dead: Arc<AtomicBool>,
+}
+
+impl PoolTransport for Killed {
+    fn request(&self, bytes: Vec<u8>) -> Result<Vec<u8>, TransportError> {
+        if self.is_dead.load(Ordering::Relaxed) {
+            return Err(TransportError("killed".into()));
+        }
+        let reply = self.inner.request(bytes)?;
+        let asks = matches!(protocol::decode_reply(&reply), Ok(Reply::Ack { audit: Some(_), .. }));
+        self.is_dead.fetch_or(asks, Ordering::Relaxed);
+        Ok(reply)
+    }
+
+    fn fetch_blob(&self, blob: BlobRef) -> Result<Vec<u8>, TransportError> {
+        self.inner.fetch_blob(blob)
+    }
+}
+
+/// A miner that was killed when it was asked for a state shows it once it is back, and fails nothing; without the folder
+/// of states it does.
+#[test]
+fn a_killed_miner_that_is_back_shows_the_state_that_it_was_asked_for() {
+    for is_kept in [true, false] {
+        let pool = Audited::with_journal(6, 30_000, None);
+        let folder = tempfile::tempdir().unwrap();
+        let states = is_kept.then(|| folder.path());
+        let is_dead = Arc::new(AtomicBool::new(false));
+        let transport = Killed { inner: pool.transport(1), is_dead: is_dead.clone() };
+        let killed = pool.join_over(1, Cheat::Honest, states, Arc::new(transport));
+        let (interval, blob) = published(&pool.spec, 6, 1);
+        let task = interval.task;
+        pool.manager.begin_interval(interval, Some(blob), 120_000);
+        assert!(pool.wait(100_000, || is_dead.load(Ordering::Relaxed)), "{task:?}: {:?}", killed.status());
+        let passed = pool.audits().passed;
+        let back = pool.join_over(1, Cheat::Honest, states, Arc::new(pool.transport(1)));
+        // The one that is asked for, and whatever waits before it.
+        let is_over = || pool.audits().failed > 0 || (is_kept && pool.audits().passed > passed + 2);
+        assert!(pool.wait(100_000, is_over), "{:?}", pool.audits());
+        assert_eq!(pool.audits().failed > 0, !is_kept, "{:?}", pool.audits());
+        killed.stop();
+        back.stop_within(Duration::from_secs(10)).unwrap();
+    }
 }
 
 struct Trial {

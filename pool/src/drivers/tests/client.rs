@@ -6,7 +6,7 @@ use podl_nas::data::{Dataset, encode_dataset, generate, input_table};
 use super::*;
 use crate::calibration;
 use crate::lease::HeartbeatRule;
-use crate::manager::{AuditCounts, AuditRule, Manager};
+use crate::manager::{AuditCounts, AuditRule};
 use crate::miner::TrainOrder;
 use crate::training::{TrainRule, order_seed};
 use crate::types::{EvaluationPlan, Lease};
@@ -29,20 +29,18 @@ impl Pool {
     }
 
     pub fn with(seed: u8, change: impl FnOnce(&mut PoolParams)) -> Self {
-        Self::over(seed, change, Box::new(MemoryStore::default()), None)
+        Self::over(seed, change, None)
     }
 
-    /// A pool whose journal and artefacts are in a folder, and which goes on with what is there.
+    /// A pool whose journal, artefacts and states are in a folder, and which goes on with what is there.
     pub fn kept(seed: u8, folder: &std::path::Path) -> Self {
-        let store = Box::new(DirStore::open(&folder.join("artefacts")).unwrap());
-        Self::over(seed, |_| (), store, Some(Journal::open(&folder.join("journal")).unwrap()))
+        Self::over(seed, |_| (), Some(folder))
     }
 
     fn over(
         seed: u8,
         change: impl FnOnce(&mut PoolParams),
-        store: Box<dyn ArtefactStore>,
-        journal: Option<(Journal, Option<Manager>)>,
+        folder: Option<&std::path::Path>,
     ) -> Self {
         let mut spec = spec();
         spec.phases.train_ms = 60_000;
@@ -61,7 +59,12 @@ impl Pool {
         };
         change(&mut params);
         let (clock, time) = hand_clock();
-        let config = ManagerConfig { store, journal, ..config(&spec, params, seed, clock) };
+        let mut config = config(&spec, params, seed, clock);
+        if let Some(folder) = folder {
+            config.journal = Some(Journal::open(&folder.join("journal")).unwrap());
+            config.store = Box::new(DirStore::open(&folder.join("artefacts")).unwrap());
+            config.states = Box::new(DirStore::open(&folder.join("states")).unwrap());
+        }
         Self { manager: Arc::new(ManagerDriver::start(config).unwrap()), spec, time }
     }
 

@@ -165,7 +165,7 @@ fn that_a_manager_was_away_is_nobodys_fault() {
     let bytes = postcard::to_stdvec(&pool.manager).unwrap();
     pool.manager = postcard::from_bytes(&bytes).unwrap();
     pool.now_ms += 20_000;
-    pool.manager.resume(pool.now_ms);
+    pool.manager.resume(pool.now_ms, |_| false);
     pool.tell(Event::Tick);
     let share = pool.share(&lease, 40);
     assert_eq!(pool.submit(1, &share), None, "its lease goes on");
@@ -180,10 +180,16 @@ fn states_of_replays_are_asked_for_again_after_a_restart() {
     let state = pool.wanted(1, Ask::Submit { share, is_model: true }).expect("a state is wanted");
     pool.now_ms += 10_000;
     pool.tell(Event::StateArrived { miner: id(1), root: state.root });
-    assert_eq!(pool.wanted(1, Ask::Chunk), None, "it is there, in memory");
-    let effects = pool.manager.resume(pool.now_ms);
+    assert_eq!(pool.wanted(1, Ask::Chunk), None, "it is there");
+    let effects = pool.manager.resume(pool.now_ms, |root| *root == state.root);
+    assert!(effects.iter().any(|e| matches!(e, Effect::Audit { .. })), "it is still there: {effects:?}");
+    assert_eq!(pool.wanted(1, Ask::Chunk), None);
+    let effects = pool.manager.resume(pool.now_ms, |_| false);
     assert!(!effects.iter().any(|e| matches!(e, Effect::Audit { .. })), "{effects:?}");
     assert_eq!(pool.wanted(1, Ask::Chunk), Some(state));
+    let hello = Ask::Hello { version: VERSION, account: AccountId([1; 32]) };
+    let Reply::Welcome { audit, .. } = pool.ask(1, hello) else { panic!("no welcome") };
+    assert_eq!(audit, Some(state), "who comes back hears of it at once");
 }
 
 #[test]
@@ -237,4 +243,17 @@ fn an_artefact_that_is_no_model_is_refused_before_anyone_can_go_on_from_it() {
     let junk = Ask::Submit { share, is_model: false };
     assert!(matches!(pool.ask(1, junk), Reply::Refused { refusal: Refusal::Malformed, .. }));
     assert_eq!(pool.manager.miners()[&id(1)].rejected, 1);
+}
+
+#[test]
+fn a_large_state_has_the_time_that_a_slow_line_takes() {
+    let mut params = PoolParams::for_chain(&ChainSpec::load("testnet").unwrap(), AccountId([9; 32]));
+    params.train_ms = 600_000;
+    let upload_ms = |params: &PoolParams, bytes| params.upload_ms(bytes) - params.audits.upload_ms;
+    assert_eq!((upload_ms(&params, 0), upload_ms(&params, 1_250_000)), (0, 10_000));
+    assert!(upload_ms(&params, crate::training::STATE_BYTES) >= 120_000);
+    params.train_ms = 40_000;
+    assert_eq!(params.upload_ms(u64::MAX), 40_000, "the interval's data are not kept longer");
+    params.train_ms = 1000;
+    assert_eq!(params.upload_ms(u64::MAX), params.audits.upload_ms);
 }

@@ -24,7 +24,7 @@ impl Simulation {
         let killed = std::mem::replace(&mut self.manager, restored);
         self.dies_at_result = false;
         self.note_kill(&killed);
-        let effects = self.manager.resume(self.agenda.now_ms());
+        let effects = self.manager.resume(self.agenda.now_ms(), |_| false);
         if let Some(journal) = &mut self.journal {
             sound(journal.snapshot(&self.manager));
         }
