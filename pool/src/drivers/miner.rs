@@ -465,8 +465,7 @@ mod tests {
     fn an_upload_that_comes_too_fast_goes_on_where_it_was() {
         let transport = Arc::new(Hasty::default());
         let (events, _inbox) = channel();
-        let network =
-            Network { transport: transport.clone(), artefacts: Arc::default(), states: no_states(), events };
+        let network = Network { transport: transport.clone(), artefacts: Arc::default(), states: no_states(), events };
         let state: Vec<u8> = (0..CHUNK_BYTES * 7 + 5).map(|i| (i % 251) as u8).collect();
         let blob = BlobRef { root: Hash32([1; 32]), bytes: state.len() as u64 };
         assert!(matches!(network.upload(blob, &state), Ok(Reply::Ack { .. })));

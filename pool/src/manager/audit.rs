@@ -274,9 +274,7 @@ impl Manager {
             return false;
         }
         let stage = match order.from {
-            StartFrom::State(state) => {
-                Stage::Upload { left_ms: self.params.upload_ms(state.bytes), restarted: false }
-            }
+            StartFrom::State(state) => Stage::Upload { left_ms: self.params.upload_ms(state.bytes), restarted: false },
             StartFrom::Seed | StartFrom::Artefact(_) => Stage::Ready,
         };
         self.audits.insert(Audit { miner, order, stage, again: false });

@@ -21,8 +21,8 @@ use podl_consensus::types::BlockHash;
 use podl_nas::search::StrategyKind;
 use podl_network::{InboundRequest, Misbehaviour, NetworkHandle};
 use podl_pool::drivers::{
-    BenchError, DirStore, Journal, JournalError, LocalTransport, ManagerConfig, ManagerDriver, MinerConfig, MinerHandle,
-    TrainBench, TrainSettings, start_miner, system_clock,
+    BenchError, DirStore, Journal, JournalError, LocalTransport, ManagerConfig, ManagerDriver, MinerConfig,
+    MinerHandle, TrainBench, TrainSettings, start_miner, system_clock,
 };
 use podl_pool::ledger::PayScheme;
 use podl_pool::manager::PoolParams;

@@ -37,11 +37,7 @@ impl Pool {
         Self::over(seed, |_| (), Some(folder))
     }
 
-    fn over(
-        seed: u8,
-        change: impl FnOnce(&mut PoolParams),
-        folder: Option<&std::path::Path>,
-    ) -> Self {
+    fn over(seed: u8, change: impl FnOnce(&mut PoolParams), folder: Option<&std::path::Path>) -> Self {
         let mut spec = spec();
         spec.phases.train_ms = 60_000;
         spec.filler.conv_layers = 2;
