@@ -6,30 +6,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use podl_chain_spec::{AccountId, Caps, Hash32};
+use podl_chain_spec::{Caps, Hash32};
 use podl_consensus::hash::blob_root;
 use podl_consensus::types::{BatchPayment, BlobRef, BlockHash, ModelRoot};
-use podl_consensus::workload::{WorkVerifier, Workload};
-use podl_nas::data::Dataset;
-use podl_nas::engine::Engine;
-use podl_nas::{Verifier, artefact};
+use podl_nas::artefact;
 
 use super::audit::{Auditor, Material, NICENESS};
+use super::evaluate::{Current, Evaluation};
+use super::overview::{Coverage, PoolOverview};
 use super::queue::JobQueue;
 use super::upload::{Kind, Uploads};
 use super::{ArtefactStore, Clock, DataError, IntervalData, Journal, lower_priority};
 use crate::calibration::{self, CalibrationJob};
-use crate::ledger::{Luck, ShareList, WonBlock};
-use crate::manager::{
-    Ask, AuditCounts, AuditOrder, Effect, Event, Manager, MinerRecord, Outcome, PoolParams, StartFrom, UnitCounts,
-    Verdict,
-};
-use crate::partition::{Count, Scheme, Subspace, union_cardinality};
+use crate::ledger::{ShareList, WonBlock};
+use crate::manager::{Ask, AuditOrder, Effect, Event, Manager, PoolParams, StartFrom, Verdict};
 use crate::protocol::{self, Refusal, Reply, Request};
 use crate::types::{AuditId, DataSource, Elite, EvaluationPlan, Interval, JobId, MinerId, Share};
-
-/// Most parts of a space whose union is counted; disjoint boxes are never more.
-const MOST_PARTS: usize = 81;
 
 /// What the node is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,88 +74,6 @@ pub struct ManagerConfig {
     pub clock: Clock,
     /// Takes actions; called from the driver's and the node's threads, and must not block nor call the driver.
     pub sink: Arc<dyn Fn(PoolAction) + Send + Sync>,
-}
-
-/// A miner as the pool page shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MinerOverview {
-    /// The miner.
-    pub id: MinerId,
-    /// Whom it has paid.
-    pub account: AccountId,
-    /// Whether it was heard of lately.
-    pub online: bool,
-    /// Whether it works on a lease.
-    pub working: bool,
-    /// Its standing.
-    pub standing: protocol::Standing,
-}
-
-/// What a pool page and `podl pool status` show.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PoolOverview {
-    /// All miners that the pool knows.
-    pub miners: Vec<MinerOverview>,
-    /// Leases worked on.
-    pub running_leases: usize,
-    /// Results that wait to be checked.
-    pub pending_evaluations: usize,
-    /// The pool's best confirmed count, and on how many images.
-    pub best: Option<(u32, u32)>,
-    /// Commitments of this interval.
-    pub commitments: usize,
-    /// What became of the networks that were leased.
-    pub units: UnitCounts,
-    /// Work of all in the pay window.
-    pub window_macs: u128,
-    /// Replays of training since the pool began.
-    pub audits: AuditCounts,
-    /// How often it has won lately.
-    pub luck: Luck,
-    /// How the current task's space is cut.
-    pub partition: Scheme,
-    /// How much of the current task's space it has looked at; none before the first interval.
-    pub coverage: Option<Coverage>,
-}
-
-/// How much of a task's space a pool has looked at, in networks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Coverage {
-    /// All that the space's lists allow, whatever the task's bounds admit of them.
-    pub space: Count,
-    /// Those in the parts that are searched now; none when there are too many parts to count their union.
-    pub searched: Option<Count>,
-    /// Those whose training was begun. In filler intervals, whose data change, of this interval alone.
-    pub begun: u64,
-}
-
-impl Coverage {
-    /// Exact counts; the union takes milliseconds, so they are not made under the manager's lock.
-    fn new((space, searched, begun): (Subspace, Vec<Subspace>, usize)) -> Self {
-        Self {
-            space: space.cardinality(),
-            searched: (searched.len() <= MOST_PARTS).then(|| union_cardinality(&searched)),
-            begun: begun as u64,
-        }
-    }
-}
-
-/// Data of the interval under work.
-struct Current {
-    interval: Interval,
-    public: Dataset,
-    holdout: Dataset,
-    /// A published task's blob.
-    blob: Option<Arc<Vec<u8>>>,
-}
-
-impl Current {
-    fn data_root(&self) -> Option<Hash32> {
-        match &self.interval.data {
-            DataSource::Published { data, .. } => Some(data.root),
-            DataSource::Filler { .. } => None,
-        }
-    }
 }
 
 struct State {
@@ -338,24 +248,10 @@ impl ManagerDriver {
 
     /// Figures for people.
     pub fn overview(&self) -> PoolOverview {
-        let state = self.shared.lock();
-        let manager = &state.manager;
-        let explored = manager.explored();
-        let images = manager.search().map_or(0, |s| s.plan.rank_images());
-        let overview = PoolOverview {
-            miners: manager.miners().iter().map(|(id, m)| miner_overview(manager, *id, m)).collect(),
-            running_leases: manager.leases().running(),
-            pending_evaluations: manager.pending_evaluations(),
-            best: manager.elites().first().map(|e| (e.count, images)),
-            commitments: manager.search().map_or(0, |s| s.committed.len()),
-            units: manager.unit_counts(),
-            window_macs: manager.ledger().window_total(manager.params().pay),
-            audits: manager.audit_counts(),
-            luck: manager.ledger().luck(),
-            partition: manager.partition(),
-            coverage: None,
+        let (overview, explored) = {
+            let state = self.shared.lock();
+            (PoolOverview::of(&state.manager), state.manager.explored())
         };
-        drop(state);
         PoolOverview { coverage: explored.map(Coverage::new), ..overview }
     }
 
@@ -580,7 +476,7 @@ impl Shared {
                 Job::Begin { interval, blob, deadline_ms } => self.begin(*interval, blob, deadline_ms),
                 Job::Evaluate { job, artefact } => {
                     let material = self.material(job, &artefact.root);
-                    let outcome = self.evaluate(&material);
+                    let outcome = material.evaluate(&self.caps);
                     let mut state = self.lock();
                     self.event(&mut state, Event::Evaluated { job, outcome }, None);
                     state.drop_unwanted();
@@ -705,39 +601,6 @@ impl Shared {
         state.store.retain(&pinned);
         state.snapshot();
     }
-
-    /// Counts a model: first on the images of the claim, and only if that holds on the secret ones, so that false claims
-    /// cost the manager little. That it is the network it was handed in as was seen when it came.
-    fn evaluate(&self, material: &Evaluation) -> Outcome {
-        let Some(current) = &material.current else { return Outcome::Failed("no interval".into()) };
-        let Some(bytes) = &material.bytes else { return Outcome::Failed("the artefact is gone".into()) };
-        let work = &current.interval.workload;
-        let facts = match Verifier::new(1).model_facts(work, &self.caps, bytes) {
-            Ok(facts) => facts,
-            Err(error) => return Outcome::Invalid(error.to_string()),
-        };
-        let counts = count(work, &self.caps, bytes, &current.public).and_then(|public| {
-            let is_true = material.claim.is_none_or(|correct| correct == public);
-            Ok((public, if is_true { count(work, &self.caps, bytes, &current.holdout)? } else { 0 }))
-        });
-        match counts {
-            Ok((public_correct, holdout_correct)) => Outcome::Model {
-                architecture: facts.architecture,
-                macs: facts.macs,
-                mac_bits: facts.mac_bits,
-                public_correct,
-                holdout_correct,
-            },
-            Err(reason) => Outcome::Failed(reason),
-        }
-    }
-}
-
-/// What an evaluation needs.
-struct Evaluation {
-    current: Option<Arc<Current>>,
-    bytes: Option<Arc<Vec<u8>>>,
-    claim: Option<u32>,
 }
 
 /// Whether the artefact of a result is there, in its message or from before.
@@ -746,24 +609,4 @@ fn has_artefact(state: &State, artefact: &BlobRef, inline: Option<&[u8]>) -> boo
         Some(bytes) => bytes.len() as u64 == artefact.bytes && blob_root(bytes) == artefact.root,
         None => state.store.get(&artefact.root).is_some_and(|b| b.len() as u64 == artefact.bytes),
     }
-}
-
-fn miner_overview(manager: &Manager, id: MinerId, record: &MinerRecord) -> MinerOverview {
-    MinerOverview {
-        id,
-        account: record.account,
-        online: record.online,
-        working: record.lease.is_some(),
-        standing: manager.standing(&id),
-    }
-}
-
-/// Count of an artefact on images, on one thread: miners beside it use the others.
-fn count(work: &Workload, caps: &Caps, bytes: &[u8], images: &Dataset) -> Result<u32, String> {
-    if images.is_empty() {
-        return Ok(0);
-    }
-    let model = artefact::decode(bytes, caps).map_err(|e| e.to_string())?;
-    let engine = Engine::new(&model, &work.input_table).map_err(|e| e.to_string())?;
-    engine.count_correct(images, 1).map_err(|e| e.to_string())
 }

@@ -3,10 +3,12 @@
 
 mod audit;
 mod data;
+mod evaluate;
 mod journal;
 mod local;
 mod manager;
 mod miner;
+mod overview;
 mod pace;
 mod queue;
 mod recent;
@@ -33,8 +35,9 @@ use crate::types::{EvaluationPlan, Interval};
 pub use data::{DataError, IntervalData};
 pub use journal::{Journal, JournalError};
 pub use local::LocalTransport;
-pub use manager::{Coverage, ManagerConfig, ManagerDriver, MinerOverview, PoolAction, PoolOverview};
+pub use manager::{ManagerConfig, ManagerDriver, PoolAction};
 pub use miner::{MinerConfig, MinerHandle, MinerStopped, start_miner};
+pub use overview::{Coverage, MinerOverview, PoolOverview};
 pub use status::{LeaseStatus, MinerStatus, OfflineStatus, RefusalStatus};
 pub use store::{ArtefactStore, DirStore, MemoryStore};
 pub use throttle::Throttled;

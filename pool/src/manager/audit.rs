@@ -30,7 +30,7 @@ const GAP_MS: u64 = 1000;
 pub struct AuditRule {
     /// Thousandths of one thread's time that replays may take; 0 is no audits.
     pub permille: u64,
-    /// Most audits that wait, for a state or for their turn.
+    /// Most audits that wait for their turn, and as many that need a state.
     pub queue: usize,
     /// How long a miner may take to begin to upload a state; see [`PoolParams::upload_ms`](super::PoolParams::upload_ms).
     pub upload_ms: u64,
@@ -64,6 +64,13 @@ pub struct AuditOrder {
     pub states: States,
     /// The model that it handed in.
     pub artefact: ModelRoot,
+}
+
+impl AuditOrder {
+    /// Whether the miner must upload the state that it begins at.
+    fn needs_state(&self) -> bool {
+        matches!(self.from, StartFrom::State(_))
+    }
 }
 
 /// What a replay found.
@@ -270,7 +277,7 @@ impl Manager {
         if self.audits.recent.len() > RECENT {
             self.audits.recent.pop_front();
         }
-        if !self.draw_check(&miner) || !self.make_room(&miner) {
+        if !self.draw_check(&miner) || !self.make_room(&miner, &order) {
             return false;
         }
         let stage = match order.from {
@@ -284,27 +291,29 @@ impl Manager {
     /// Whether there is a place for one more audit. When all are taken, one that waits for its turn may lose its place:
     /// each share since the last replay began is as likely to be replayed, so that it is of no use to hand in false
     /// work when true work has filled the queue. The first audit of a miner, for which its pay waits, takes the place of one
-    /// whose miner has been audited before.
-    fn make_room(&mut self, miner: &MinerId) -> bool {
+    /// whose miner has been audited before. Those that need a state have as many places of their own: who never uploads
+    /// one holds up no others.
+    fn make_room(&mut self, miner: &MinerId, order: &AuditOrder) -> bool {
         let queue = self.params.audits.queue;
         self.audits.offered = self.audits.offered.saturating_add(1);
-        let waiting = |a: &Audit| !matches!(a.stage, Stage::Running { .. });
-        if self.audits.pending.values().filter(|a| waiting(a)).count() < queue {
+        let waits =
+            |a: &Audit| !matches!(a.stage, Stage::Running { .. }) && a.order.needs_state() == order.needs_state();
+        if self.audits.pending.values().filter(|a| waits(a)).count() < queue {
             return true;
         }
         self.audits.counts.skipped = self.audits.counts.skipped.saturating_add(1);
         let is_kept = self.rng.below(self.audits.offered) >= queue as u64;
-        let ready = || self.audits.pending.iter().filter(|(_, a)| a.stage == Stage::Ready && !a.again);
+        let waiting = || self.audits.pending.iter().filter(|(_, a)| waits(a) && !a.again);
         let is_first = !self.is_proven(miner) && self.audits.pending.values().all(|a| a.miner != *miner);
-        if let Some((id, _)) = ready().find(|(_, a)| is_first && self.is_proven(&a.miner)) {
+        if let Some((id, _)) = waiting().find(|(_, a)| is_first && self.is_proven(&a.miner)) {
             let loser = *id;
             return self.audits.pending.remove(&loser).is_some();
         }
-        let ready: Vec<AuditId> = ready().map(|(id, _)| *id).collect();
-        if is_kept || ready.is_empty() {
+        let waiting: Vec<AuditId> = waiting().map(|(id, _)| *id).collect();
+        if is_kept || waiting.is_empty() {
             return false;
         }
-        let loser = ready[self.rng.index(ready.len())];
+        let loser = waiting[self.rng.index(waiting.len())];
         self.audits.pending.remove(&loser).is_some()
     }
 
@@ -488,7 +497,7 @@ impl Manager {
             .collect();
         let mut left = AGAIN;
         for order in doubtful {
-            if left == 0 || matches!(order.from, StartFrom::State(_)) {
+            if left == 0 || order.needs_state() {
                 self.drop_model(&miner, order.artefact);
             } else if self.memories.has_elite(order.artefact) {
                 left -= 1;

@@ -272,33 +272,35 @@ fn published(spec: &ChainSpec, seed: u8, round: u8) -> (Interval, Arc<Vec<u8>>) 
     (interval, blob)
 }
 
-/// The most important property: over leases, rounds, and each other's networks, honest miners never fail an audit.
+/// The most important property: over leases, rounds, and each other's networks, honest miners never fail an audit, however
+/// busy the machine is.
 #[test]
 fn honest_miners_never_fail_an_audit() {
-    let mut began = BTreeSet::new();
     for seed in 1..=3 {
-        let pool = Audited::new(seed);
+        let pool = Audited::with_journal(seed, 20_000, None);
         let first = pool.join(1, Cheat::Honest);
         let mut later = None;
         for round in 1..=2 {
             let (interval, blob) = published(&pool.spec, seed, round);
-            let parent = interval.parent;
-            pool.manager.begin_interval(interval, Some(blob), 9000);
-            pool.wait(4000, || !pool.manager.elites().is_empty());
+            let (parent, before) = (interval.parent, pool.audits().passed);
+            pool.manager.begin_interval(interval, Some(blob), 60_000);
+            pool.wait(30_000, || !pool.manager.elites().is_empty());
             later.get_or_insert_with(|| [pool.join(2, Cheat::Honest), pool.join(3, Cheat::Honest)]);
-            pool.wait(7500, || false);
+            pool.wait(4000, || false);
+            // In the second round, where exploration is over soon, every kind of start has been seen.
+            let has_begun = || pool.began.lock().unwrap().len() == 3;
+            pool.wait(45_000, || pool.audits().passed > before && (round == 1 || has_begun()));
             pool.manager.end_interval(parent);
         }
         let counts = pool.audits();
-        assert!(counts.failed == 0 && counts.passed >= 1, "seed {seed}: {counts:?}");
-        began.extend(pool.began.lock().unwrap().iter().copied());
+        assert!(counts.failed == 0 && counts.passed >= 2, "seed {seed}: {counts:?}");
+        assert_eq!(pool.began.lock().unwrap().len(), 3, "seed {seed}: {:?}", pool.began);
         for miner in later.into_iter().flatten().chain([first]) {
             assert_ne!(miner.status().refusal, Some(Refusal::Suspended), "seed {seed}");
             miner.stop_within(Duration::from_secs(10)).unwrap();
         }
         assert_eq!(pool.audits().failed, 0, "seed {seed}: leaving is no failure");
     }
-    assert_eq!(began.len(), 3, "{began:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What a hostile or unlucky miner, or a restart, once made go wrong (ADR 19).
 
+use super::audits::{different, end_of, wait};
 use super::*;
 use crate::manager::search::TaskMemory;
 
