@@ -5,11 +5,16 @@ use std::path::PathBuf;
 use podl_consensus::workload::{Architecture, Bounds, ConvLayer, FixedPoint, InputShape};
 use podl_nas::cost::{self, CostModel};
 
+/// Where this package is now: a build folder shared by several clones may hold a test that was compiled in another.
+fn package_folder() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).expect("cargo says where the package is")
+}
+
 /// The development data, which are never part of the repository.
 fn data_folder() -> PathBuf {
     match std::env::var_os("PODL_DATA") {
         Some(folder) => folder.into(),
-        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
+        None => package_folder().join("../../shared/data"),
     }
 }
 
