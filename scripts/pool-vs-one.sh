@@ -44,11 +44,12 @@ run() { # run FOLDER MINERS BUDGETS SPECIFICATION
 
 # Seconds in training phases of the task until each target, "-" where it was not reached, from a manager's log.
 times() {
-    awk -v targets="$TARGETS" -v filler="$([ "$DATASET" = none ] && echo 1 || echo 0)" '
+    awk -v targets="$TARGETS" -v filler="$([ "$DATASET" = none ] && echo 1 || echo 0)" -v most="$TRAIN_S" '
         function seconds(stamp) { split(substr(stamp, 12, 15), t, ":"); return t[1] * 3600 + t[2] * 60 + t[3] }
         function since(start,   now) { now = seconds($1) - start; return now < 0 ? now + 86400 : now }
         / phase height=/ {
-            if (counts && /phase=Close/) { before += since(start); counts = 0; if (filler) exit }
+            # A node that is behind goes from one phase to a later one.
+            if (counts) { gone = since(start); before += gone < most ? gone : most; counts = 0; if (filler) exit }
             if (/phase=Train/) { counts = filler == /task="filler"/; start = seconds($1) }
         }
         counts && /best of the pool/ {

@@ -90,9 +90,8 @@ impl WorkJob {
             Outcome::Idle { key: Some(_) } => None,
             Outcome::Idle { key: None } | Outcome::Void { .. } => return None,
         };
-        let baseline = interval.published.as_ref().and_then(|round| Some((round.baseline?, round.min_gain)));
         let job = Self::shard_of(caps, interval, outcome.key().copied(), cache)?;
-        Some(Self { opening, baseline, ..job })
+        Some(Self { opening, ..job })
     }
 
     /// The job of finding an interval's shard alone: with the released key, or for filler intervals without one. `None`
@@ -109,7 +108,8 @@ impl WorkJob {
             _ => return None,
         };
         let workload = interval.workload.clone();
-        Some(Self { caps: caps.clone(), workload, shard, opening: None, baseline: None, cache })
+        let baseline = interval.published.as_ref().and_then(|round| Some((round.baseline?, round.min_gain)));
+        Some(Self { caps: caps.clone(), workload, shard, opening: None, baseline, cache })
     }
 
     /// Blobs that the check reads.
@@ -137,6 +137,21 @@ impl WorkJob {
         let correct = self.count(opening, &artefact, &shard, verifier)?;
         let baseline = self.min_gain(correct, &shard, blobs, verifier)?;
         Ok(WorkDone { correct, baseline })
+    }
+
+    /// Whether a model with so many correct images beats the one that it must: what miners find out before they show theirs,
+    /// since all others refuse a block that does not. The count of the model to beat, if there is one.
+    ///
+    /// # Errors
+    /// As [`WorkJob::run`].
+    pub fn check_gain(
+        &self,
+        correct: u32,
+        blobs: &dyn BlobSource,
+        verifier: &dyn WorkVerifier,
+    ) -> Result<Option<u32>, BlockError> {
+        let shard = self.shard(blobs, verifier)?;
+        self.min_gain(correct, &shard, blobs, verifier)
     }
 
     fn shard_name(&self) -> ShardName {

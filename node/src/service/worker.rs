@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use podl_chain_spec::{ChainSpec, Hash32};
 use podl_consensus::chain::Prepared;
-use podl_consensus::rules::IntervalContext;
+use podl_consensus::rules::{BlockError, IntervalContext, WorkJob};
 use podl_consensus::shard::open_checked;
 use podl_consensus::types::{BlobRoot, Block, ShardKey};
 use podl_consensus::workload::WorkVerifier;
@@ -21,8 +21,8 @@ pub(super) enum Job {
     Check { block: Arc<Block>, prepared: Box<Prepared> },
     /// Try a key on its shard.
     TryKey { interval: Arc<IntervalContext>, key: ShardKey, key_hash: Hash32 },
-    /// Score this node's own models on the opened shard.
-    ScoreOwn { interval: Arc<IntervalContext>, key: Option<ShardKey>, models: Vec<OwnModel> },
+    /// Score this node's own models on the shard that the job opens, and find out whether the best may win.
+    ScoreOwn { interval: Arc<IntervalContext>, key: Option<ShardKey>, shard: Box<WorkJob>, models: Vec<OwnModel> },
 }
 
 /// The worker. Dropping it ends the thread after the job in hand.
@@ -82,7 +82,10 @@ fn work(context: &Context, queue: &Receiver<Job>) {
             Job::TryKey { interval, key, key_hash } => {
                 Input::ShardTried { key, key_hash, opens: try_key(context, &interval, &key) }
             }
-            Job::ScoreOwn { interval, key, models } => Input::ScoredOwn(score_own(context, &interval, key, models)),
+            Job::ScoreOwn { interval, key, shard, models } => {
+                let best = score_own(context, &interval, &shard, models);
+                Input::ScoredOwn(ScoredOwn { parent: interval.parent.block, key, best })
+            }
         };
         if context.core.send(done).is_err() {
             return;
@@ -132,19 +135,33 @@ fn try_key(context: &Context, interval: &IntervalContext, key: &ShardKey) -> Opt
     }
 }
 
-fn score_own(context: &Context, interval: &IntervalContext, key: Option<ShardKey>, models: Vec<OwnModel>) -> ScoredOwn {
-    let parent = interval.parent.block;
-    let Ok(shard) = open_shard(context, interval, key.as_ref()) else {
-        tracing::warn!("the shard of this interval could not be opened, nothing to show");
-        return ScoredOwn { parent, key, best: None };
-    };
-    let (workload, caps) = (&interval.workload, &context.spec.caps);
+/// The best of some models, if it may win: its count, and its multiply-accumulate bits.
+fn score_own(
+    context: &Context,
+    interval: &IntervalContext,
+    job: &WorkJob,
+    models: Vec<OwnModel>,
+) -> Option<(OwnModel, u32, u64)> {
+    let (workload, caps, verifier) = (&interval.workload, &context.spec.caps, context.verifier.as_ref());
+    let source = |root: &BlobRoot| blob(&context.blobs, root);
+    let shard = job.shard(&source, verifier).inspect_err(|error| {
+        tracing::warn!(%error, "the shard of this interval could not be opened, nothing to show");
+    });
+    let shard = shard.ok()?;
     let scored = models.into_iter().filter_map(|model| {
         let bytes = blob(&context.blobs, &model.model_root)?;
-        let facts = context.verifier.model_facts(workload, caps, &bytes).ok()?;
-        let correct = context.verifier.score(workload, caps, &bytes, &shard).ok()?;
+        let facts = verifier.model_facts(workload, caps, &bytes).ok()?;
+        let correct = verifier.score(workload, caps, &bytes, &shard).ok()?;
         Some((correct, std::cmp::Reverse(facts.mac_bits), model))
     });
-    let best = scored.max_by_key(|(correct, mac_bits, _)| (*correct, *mac_bits));
-    ScoredOwn { parent, key, best: best.map(|(correct, mac_bits, model)| (model, correct, mac_bits.0)) }
+    let (correct, mac_bits, model) = scored.max_by_key(|(correct, mac_bits, _)| (*correct, *mac_bits))?;
+    match job.check_gain(correct, &source, verifier) {
+        // Others would refuse the block, and count it against this node.
+        Err(BlockError::Work(error)) => {
+            tracing::info!(%error, "the best of this node's models is not shown");
+            None
+        }
+        // Whoever has the model to beat will know.
+        Ok(_) | Err(_) => Some((model, correct, mac_bits.0)),
+    }
 }

@@ -175,6 +175,13 @@ mod tests {
         std::fs::write(&events, &bytes[..bytes.len() - 1]).unwrap();
         let (mut journal, restored) = Journal::open(folder.path()).unwrap();
         assert_eq!(restored.unwrap(), before);
+        // What another version wrote is not read as if it meant the same.
+        let snapshot = folder.path().join("snapshot");
+        let bytes = std::fs::read(&snapshot).unwrap();
+        std::fs::write(&snapshot, [&[bytes[0] ^ 1], &bytes[1..]].concat()).unwrap();
+        let refused = Journal::open(folder.path()).map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains("another version") && refused.contains("move it away"), "{refused}");
+        std::fs::write(&snapshot, bytes).unwrap();
         // What is appended after a torn record is found.
         journal.append(950, &Event::Tick).unwrap();
         let mut expected = before;

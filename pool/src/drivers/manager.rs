@@ -308,6 +308,7 @@ impl State {
     fn drop_unwanted(&mut self) {
         let wanted = self.manager.wanted_states();
         self.states.retain(&wanted);
+        self.uploads.keep_states(&wanted);
         let present = self.current.as_ref().map(|current| &current.interval.data);
         self.earlier.retain(|earlier| {
             let Interval { parent, data, .. } = &earlier.interval;

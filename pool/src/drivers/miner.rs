@@ -244,13 +244,13 @@ impl Network {
     fn exchange(&self, request: Request) -> Result<MinerEvent, TransportError> {
         let reply = match request {
             Request::Submit { share, .. } => self.hand_in(share)?,
-            Request::Chunk { artefact: state, .. } => {
+            Request::Chunk { artefact: state, offset, .. } => {
                 let kept = self.states.lock().unwrap_or_else(PoisonError::into_inner).get(&state.root);
-                let Some(bytes) = kept else {
+                let Some(bytes) = kept.as_ref().and_then(|kept| chunk(kept, offset)) else {
                     tracing::warn!(root = %state.root.short(), "the pool audits a training whose state is gone here");
                     return Ok(MinerEvent::StateGone { state });
                 };
-                self.upload(state, &bytes)?
+                self.request(&Request::Chunk { artefact: state, offset, bytes: bytes.to_vec() })?
             }
             request => self.request(&request)?,
         };
@@ -279,7 +279,7 @@ impl Network {
         Ok(reply)
     }
 
-    /// Sends a blob in chunks; returns the last reply. A refusal ends it and is what the machine hears.
+    /// Sends an artefact in chunks; returns the last reply. A refusal ends it and is what the machine hears.
     fn upload(&self, blob: BlobRef, bytes: &[u8]) -> Result<Reply, TransportError> {
         let (mut offset, mut last) = (0, None);
         for chunk in bytes.chunks(CHUNK_BYTES) {
@@ -311,6 +311,11 @@ impl Network {
         let bytes = self.transport.request(protocol::encode(request))?;
         protocol::decode_reply(&bytes).map_err(|e| TransportError(format!("its reply is malformed, {e}")))
     }
+}
+
+/// The chunk of a blob that begins at `offset`.
+fn chunk(blob: &[u8], offset: u64) -> Option<&[u8]> {
+    blob.get(usize::try_from(offset).ok()?..)?.chunks(CHUNK_BYTES).next()
 }
 
 /// The work thread.

@@ -28,7 +28,7 @@ impl RecentStates {
             })
         });
         match opened {
-            Some(Ok(store)) => Self { order: store.roots().collect(), kept: Box::new(store) },
+            Some(Ok(store)) => Self { order: store.oldest_first().into(), kept: Box::new(store) },
             Some(Err(_)) | None => Self { order: VecDeque::new(), kept: Box::<MemoryStore>::default() },
         }
     }

@@ -1,6 +1,6 @@
 //! What a journal holds, as bytes, wherever they are kept: a node's in files, a simulation's in memory.
 //!
-//! A snapshot is the postcard of (number of the last event in it, manager). Records are `[length u32][first 8 bytes of
+//! A snapshot is the form of both as a `u32`, then the postcard of (number of the last event in it, manager). Records are `[length u32][first 8 bytes of
 //! BLAKE3][postcard of (number, time, event)]`. Reading stops at the first record that is cut short or does not match its
 //! hash: a write that a crash interrupted. Events that are in the snapshot are passed over, so that a crash between
 //! writing one and emptying the events repeats none.
@@ -9,6 +9,21 @@ use crate::manager::{Event, Manager};
 
 /// Most bytes of a record; events are small, intervals some kilobytes.
 const RECORD_BYTES: usize = 1 << 20;
+
+/// Form of snapshots and of what events mean. Another one for every change of the manager's state, its events, its messages'
+/// version, or of what it makes of an event: the events of a manager that was killed must be replayed as they happened.
+const FORM: u32 = 6;
+
+/// Why there is no manager in a journal.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RestoreError {
+    /// Written by other code.
+    #[error("another version of podl wrote it")]
+    Form,
+    /// Broken.
+    #[error(transparent)]
+    Bytes(#[from] postcard::Error),
+}
 
 /// What a snapshot and the events since give.
 pub(crate) struct Restored {
@@ -22,7 +37,8 @@ pub(crate) struct Restored {
 
 /// A manager after the event of this number.
 pub(crate) fn snapshot(number: u64, manager: &Manager) -> postcard::Result<Vec<u8>> {
-    postcard::to_stdvec(&(number, manager))
+    let state = postcard::to_stdvec(&(number, manager))?;
+    Ok([&FORM.to_le_bytes()[..], &state].concat())
 }
 
 /// An event. One that would not be read back is an error now, or all that follow it would be lost.
@@ -38,8 +54,9 @@ pub(crate) fn record(number: u64, now_ms: u64, event: &Event) -> postcard::Resul
 }
 
 /// The manager of a snapshot, once it has been told again of the events since.
-pub(crate) fn restore(snapshot: &[u8], events: &[u8]) -> postcard::Result<Restored> {
-    let (mut number, mut manager): (u64, Manager) = postcard::from_bytes(snapshot)?;
+pub(crate) fn restore(snapshot: &[u8], events: &[u8]) -> Result<Restored, RestoreError> {
+    let state = snapshot.strip_prefix(&FORM.to_le_bytes()).ok_or(RestoreError::Form)?;
+    let (mut number, mut manager): (u64, Manager) = postcard::from_bytes(state)?;
     let mut rest = events;
     while let Some((at, now_ms, event)) = next_record(&mut rest) {
         if at > number {

@@ -59,9 +59,12 @@ pub struct DirStore {
 }
 
 impl DirStore {
-    /// What is kept.
-    pub fn roots(&self) -> impl Iterator<Item = Hash32> {
-        self.memory.kept.keys().copied()
+    /// What is kept, as it was written: the oldest first.
+    pub fn oldest_first(&self) -> Vec<Hash32> {
+        let written = |root: &Hash32| std::fs::metadata(self.path(root)).and_then(|file| file.modified()).ok();
+        let mut roots: Vec<Hash32> = self.memory.kept.keys().copied().collect();
+        roots.sort_by_cached_key(written);
+        roots
     }
 
     /// Opens a folder, made if it is not there, and reads what it holds. Files whose bytes are not of the root that

@@ -1,7 +1,8 @@
-//! Artefacts that arrive in chunks, one a miner and few at a time.
+//! Artefacts and states that arrive in chunks, one of each a miner, and few at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use podl_chain_spec::Hash32;
 use podl_consensus::hash::blob_root;
 use podl_consensus::types::BlobRef;
 
@@ -19,8 +20,8 @@ const STALE_MS: u64 = 10_000;
 pub(super) enum Kind {
     /// An artefact, up to the chain's cap.
     Artefact { cap_bytes: u64 },
-    /// A state that an audit wants. There are few, and each has a place whoever else uploads: a miner that finds none
-    /// would fail its audit.
+    /// A state that an audit wants. There are as few as audits that wait for one, and each has a place whoever else uploads:
+    /// a miner that finds none would fail its audit.
     State,
 }
 
@@ -34,7 +35,6 @@ impl Kind {
 }
 
 struct Upload {
-    is_artefact: bool,
     artefact: BlobRef,
     bytes: Vec<u8>,
     touched_ms: u64,
@@ -43,10 +43,16 @@ struct Upload {
 /// Uploads under way.
 #[derive(Default)]
 pub(super) struct Uploads {
-    open: BTreeMap<MinerId, Upload>,
+    /// By miner, and whether it is an artefact: results are handed in while a state is uploaded.
+    open: BTreeMap<(MinerId, bool), Upload>,
 }
 
 impl Uploads {
+    /// Forgets states that are no longer wanted.
+    pub fn keep_states(&mut self, wanted: &BTreeSet<Hash32>) {
+        self.open.retain(|(_, is_artefact), upload| *is_artefact || wanted.contains(&upload.artefact.root));
+    }
+
     /// Takes in a chunk. The whole artefact when it is complete and its root is right; an error when the chunk does
     /// not fit, after which the miner begins again. Only the last chunk is shorter than the others, so that an upload
     /// comes to an end.
@@ -59,17 +65,18 @@ impl Uploads {
         kind: Kind,
         now_ms: u64,
     ) -> Result<Option<Vec<u8>>, ()> {
+        let is_artefact = matches!(kind, Kind::Artefact { .. });
+        let key = (miner, is_artefact);
         if offset == 0 {
-            self.open.remove(&miner);
+            self.open.remove(&key);
             self.open.retain(|_, u| now_ms < u.touched_ms.saturating_add(STALE_MS));
-            let is_artefact = matches!(kind, Kind::Artefact { .. });
-            let is_full = self.open.values().filter(|u| u.is_artefact).count() >= MOST_UPLOADS;
+            let is_full = self.open.keys().filter(|(_, is_artefact)| *is_artefact).count() >= MOST_UPLOADS;
             if artefact.bytes > kind.cap_bytes() || (is_artefact && is_full) {
                 return Err(());
             }
-            self.open.insert(miner, Upload { is_artefact, artefact, bytes: Vec::new(), touched_ms: now_ms });
+            self.open.insert(key, Upload { artefact, bytes: Vec::new(), touched_ms: now_ms });
         }
-        let upload = self.open.get_mut(&miner).ok_or(())?;
+        let upload = self.open.get_mut(&key).ok_or(())?;
         let end = offset.saturating_add(chunk.len() as u64);
         if upload.artefact != artefact
             || upload.bytes.len() as u64 != offset
@@ -77,7 +84,7 @@ impl Uploads {
             || (end < artefact.bytes && chunk.len() < CHUNK_BYTES)
             || chunk.is_empty()
         {
-            self.open.remove(&miner);
+            self.open.remove(&key);
             return Err(());
         }
         upload.bytes.extend_from_slice(chunk);
@@ -85,15 +92,13 @@ impl Uploads {
         if end < artefact.bytes {
             return Ok(None);
         }
-        let whole = self.open.remove(&miner).map(|u| u.bytes).unwrap_or_default();
+        let whole = self.open.remove(&key).map(|u| u.bytes).unwrap_or_default();
         if blob_root(&whole) == artefact.root { Ok(Some(whole)) } else { Err(()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use podl_chain_spec::Hash32;
-
     use super::*;
 
     const MINER: MinerId = MinerId(Hash32([1; 32]));
@@ -130,7 +135,15 @@ mod tests {
         }
         let late = MinerId(Hash32([99; 32]));
         assert_eq!(uploads.take(late, artefact, 0, &chunk, ANY, STALE_MS - 1), Err(()));
-        assert_eq!(uploads.take(MINER, artefact, 0, &chunk, Kind::State, STALE_MS - 1), Ok(None), "it is wanted");
+        let state = BlobRef { bytes: 4 << 20, ..artefact };
+        let upload = |uploads: &mut Uploads, number: usize| {
+            uploads.take(MINER, state, (number * CHUNK_BYTES) as u64, &chunk, Kind::State, STALE_MS - 1)
+        };
+        assert_eq!(upload(&mut uploads, 0), Ok(None), "it is wanted");
+        uploads.keep_states(&BTreeSet::from([state.root]));
+        assert_eq!(upload(&mut uploads, 1), Ok(None), "it still is");
+        uploads.keep_states(&BTreeSet::new());
+        assert_eq!(upload(&mut uploads, 2), Err(()), "no longer");
         assert_eq!(uploads.take(late, artefact, 0, &chunk, ANY, STALE_MS), Ok(None));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One replay runs at a time, few wait, and replays rest between each other, so that they take a bounded part of one
 //! thread. What does not find a place is not audited. A share from scratch, or from an artefact, needs nothing of its
-//! miner; one that went on from the miner's own state needs that state, which is asked for in acknowledgements.
+//! miner; one that went on from the miner's own state needs that state, which is asked for in acknowledgements and in welcomes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,6 +11,7 @@ use podl_consensus::types::{BlobRef, ModelRoot, TaskId};
 use podl_consensus::workload::Network;
 use serde::{Deserialize, Serialize};
 
+use super::miners::MinerRecord;
 use super::{Effect, JobKind, Manager, PoolParams};
 use crate::training::{Recipe, STATE_BYTES, States, state_bytes};
 use crate::types::{AuditId, AuditTally, DataSource, MinerId, Share};
@@ -32,7 +33,7 @@ pub struct AuditRule {
     pub permille: u64,
     /// Most audits that wait for their turn, and as many that need a state.
     pub queue: usize,
-    /// How long a miner may take to begin to upload a state; see [`PoolParams::upload_ms`](super::PoolParams::upload_ms).
+    /// How long a miner may take to upload a state, the time of a slow line for its bytes aside; see [`PoolParams::upload_ms`](super::PoolParams::upload_ms).
     pub upload_ms: u64,
 }
 
@@ -138,8 +139,9 @@ pub(super) struct Audits {
     /// No replay begins before.
     rest_until_ms: u64,
     recent: VecDeque<Recent>,
-    /// Shares that were due for an audit since the last replay began, and those that waited then.
-    offered: u64,
+    /// Shares that were due for an audit since the last replay began, and those that waited then: of those that need
+    /// nothing of their miner, and of those that need a state.
+    offered: [u64; 2],
     counts: AuditCounts,
 }
 
@@ -150,17 +152,27 @@ impl Audits {
     }
 
     /// An interval on other data begins. What waits of the one that `ended` is still replayed, or false work would be
-    /// safe just before the end; what has waited for a whole interval is given up.
+    /// safe just before the end; what has waited for a whole interval is given up, and a state that has not come by then
+    /// will not come any more.
     pub fn begin_other_data(&mut self, ended: Option<&DataSource>) {
         self.recent.clear();
-        let is_held = |audit: &Audit| Some(&audit.order.data) == ended;
-        self.pending.retain(|_, audit| is_held(audit) || matches!(audit.stage, Stage::Running { .. }));
+        self.pending.retain(|_, audit| {
+            let is_over = Some(&audit.order.data) != ended;
+            if let Stage::Upload { left_ms, .. } = &mut audit.stage {
+                *left_ms = if is_over { 0 } else { *left_ms };
+                return true;
+            }
+            !is_over || matches!(audit.stage, Stage::Running { .. })
+        });
     }
 
-    /// Time has passed.
+    /// Time has passed. A miner is asked for one state after the other, and each has its own time.
     pub fn pass(&mut self, passed_ms: u64) {
+        let mut asked = BTreeSet::new();
         for audit in self.pending.values_mut() {
-            if let Stage::Upload { left_ms, .. } = &mut audit.stage {
+            if let Stage::Upload { left_ms, .. } = &mut audit.stage
+                && asked.insert(audit.miner)
+            {
                 *left_ms = left_ms.saturating_sub(passed_ms.min(GAP_MS));
             }
         }
@@ -292,18 +304,22 @@ impl Manager {
     /// each share since the last replay began is as likely to be replayed, so that it is of no use to hand in false
     /// work when true work has filled the queue. The first audit of a miner, for which its pay waits, takes the place of one
     /// whose miner has been audited before. Those that need a state have as many places of their own: who never uploads
-    /// one holds up no others.
+    /// one holds up no others. Nobody of whom anything is known rids itself of a state that it owes: names that are free
+    /// would crowd it out.
     fn make_room(&mut self, miner: &MinerId, order: &AuditOrder) -> bool {
         let queue = self.params.audits.queue;
-        self.audits.offered = self.audits.offered.saturating_add(1);
+        let offered = &mut self.audits.offered[usize::from(order.needs_state())];
+        *offered = offered.saturating_add(1);
+        let offered = *offered;
         let waits =
             |a: &Audit| !matches!(a.stage, Stage::Running { .. }) && a.order.needs_state() == order.needs_state();
         if self.audits.pending.values().filter(|a| waits(a)).count() < queue {
             return true;
         }
         self.audits.counts.skipped = self.audits.counts.skipped.saturating_add(1);
-        let is_kept = self.rng.below(self.audits.offered) >= queue as u64;
-        let waiting = || self.audits.pending.iter().filter(|(_, a)| waits(a) && !a.again);
+        let is_kept = self.rng.below(offered) >= queue as u64;
+        let may_lose = |a: &Audit| a.stage == Stage::Ready || !self.is_proven(&a.miner);
+        let waiting = || self.audits.pending.iter().filter(|(_, a)| waits(a) && may_lose(a) && !a.again);
         let is_first = !self.is_proven(miner) && self.audits.pending.values().all(|a| a.miner != *miner);
         if let Some((id, _)) = waiting().find(|(_, a)| is_first && self.is_proven(&a.miner)) {
             let loser = *id;
@@ -371,13 +387,19 @@ impl Manager {
         if now_ms < self.audits.rest_until_ms || self.audits.running().next().is_some() {
             return;
         }
-        let waiting = self.audits.pending.len() as u64;
+        let waiting = |needs_state| {
+            self.audits.pending.values().filter(|audit| audit.order.needs_state() == needs_state).count() as u64
+        };
+        let waiting = [waiting(false), waiting(true)];
         // Those for which a miner's pay waits go first.
         let ready = self.audits.pending.iter().filter(|(_, audit)| audit.stage == Stage::Ready);
         let first = ready.min_by_key(|(id, audit)| (self.is_proven(&audit.miner), **id)).map(|(id, _)| *id);
         let next = first.and_then(|id| Some((id, self.audits.pending.get_mut(&id)?)));
         if let Some((id, audit)) = next {
-            self.audits.offered = waiting.saturating_sub(1);
+            self.audits.offered = waiting;
+            // The one that begins waits no longer.
+            let kind = usize::from(audit.order.needs_state());
+            self.audits.offered[kind] = self.audits.offered[kind].saturating_sub(1);
             audit.stage = Stage::Running { since_ms: now_ms };
             effects.push(Effect::Audit { audit: id, order: Box::new(audit.order.clone()) });
         }
@@ -423,8 +445,10 @@ impl Manager {
             self.audits.pending.iter().filter(|(_, a)| is_overdue(a)).map(|(id, _)| *id).collect();
         for id in overdue {
             let Some(audit) = self.audits.pending.remove(&id) else { continue };
+            let silent_ms = self.params.heartbeat.every_ms.saturating_mul(self.params.heartbeat.missed.into());
+            let is_silent = |m: &MinerRecord| !m.online || self.now_ms.saturating_sub(m.heard_ms) >= silent_ms;
             let broke_down = matches!(audit.stage, Stage::Upload { restarted: true, .. })
-                || self.miners.get(&audit.miner).is_none_or(|m| !m.online);
+                || self.miners.get(&audit.miner).is_none_or(is_silent);
             self.audit_failed(&audit, !broke_down);
         }
     }

@@ -121,8 +121,8 @@ pub enum MinerEvent {
 /// What a miner wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MinerEffect {
-    /// Send a request; at most one is under way. The driver adds the artefact to a [`Request::Submit`], and makes of a
-    /// [`Request::Chunk`] all the chunks of the training state that it names.
+    /// Send a request; at most one is under way. The driver adds the artefact to a [`Request::Submit`], and the bytes to
+    /// a [`Request::Chunk`] of a training state.
     Send(Request),
     /// Compute a calibration.
     Calibrate(CalibrationJob),

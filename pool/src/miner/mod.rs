@@ -17,7 +17,7 @@ pub use event::{MinerEffect, MinerEvent, TrainOrder, Trained};
 pub use work::Progress;
 
 use crate::calibration::MOST_STEPS;
-use crate::protocol::{Refusal, Reply, Request, Standing, VERSION};
+use crate::protocol::{CHUNK_BYTES, Refusal, Reply, Request, Standing, VERSION};
 use crate::types::{EvaluationPlan, Interval, Lease, LeaseId};
 use work::Work;
 
@@ -229,18 +229,19 @@ impl Miner {
         if self.stage == Stage::Offline {
             self.join();
         }
-        if self.stage == Stage::Joined && self.outbox.is_empty() {
+        let is_chunk = |r: &Request| matches!(r, Request::Chunk { .. });
+        if self.stage == Stage::Joined && self.outbox.iter().all(is_chunk) {
             match &self.work {
                 Some(work) if now_ms >= work.over_at_ms() => self.end_work(effects),
                 Some(work) if now_ms >= self.beat_at_ms => {
                     self.beat_at_ms = now_ms + self.heartbeat_ms;
                     let (lease, done_macs) = (work.lease.id, work.done_macs());
-                    self.outbox.push_back(Request::Progress { lease, done_macs });
+                    self.outbox.push_front(Request::Progress { lease, done_macs });
                 }
                 _ => {}
             }
-            if self.work.is_none() && now_ms >= self.ask_at_ms && self.outbox.is_empty() {
-                self.outbox.push_back(Request::Lease);
+            if self.work.is_none() && now_ms >= self.ask_at_ms && self.outbox.iter().all(is_chunk) {
+                self.outbox.push_front(Request::Lease);
             }
         }
         if let Some(request) = self.outbox.pop_front() {
@@ -274,7 +275,7 @@ impl Miner {
         let Some(request) = self.in_flight.take() else { return };
         self.backoff_ms = BACKOFF_MS.0;
         if let Reply::Ack { audit: Some(state), .. } | Reply::Welcome { audit: Some(state), .. } = &reply {
-            self.queue_state(*state);
+            self.queue_chunk(*state, &request);
         }
         if self.stage == Stage::Stopping {
             if matches!(request, Request::Leave) {
@@ -360,11 +361,16 @@ impl Miner {
         }
     }
 
-    /// Queues the upload of a state that the pool wants to audit, before heartbeats and before leaving.
-    fn queue_state(&mut self, state: BlobRef) {
-        let is_queued = |r: &Request| matches!(r, Request::Chunk { artefact, .. } if *artefact == state);
-        if self.gone != Some(state) && !self.outbox.iter().any(is_queued) {
-            self.queue_result(Request::Chunk { artefact: state, offset: 0, bytes: Vec::new() });
+    /// Queues the next chunk of a state that the pool wants to audit: the first, or what follows the one that was `sent`.
+    /// Results go before it, and it goes before leaving: a large state on a slow line holds up neither.
+    fn queue_chunk(&mut self, state: BlobRef, sent: &Request) {
+        let is_of_it = |r: &Request| matches!(r, Request::Chunk { artefact, .. } if *artefact == state);
+        let offset = match sent {
+            Request::Chunk { offset, .. } if is_of_it(sent) => offset.saturating_add(CHUNK_BYTES as u64),
+            _ => 0,
+        };
+        if offset < state.bytes && self.gone != Some(state) && !self.outbox.iter().any(is_of_it) {
+            self.queue_result(Request::Chunk { artefact: state, offset, bytes: Vec::new() });
         }
     }
 

@@ -144,20 +144,69 @@ fn progress_is_measured_by_what_the_lease_has_to_do() {
     assert_eq!(Progress { done_macs: u64::MAX, ..progress }.done_permille(), 1000);
 }
 
+/// An acknowledgement that asks for a state, or for none.
+fn ack(audit: Option<BlobRef>) -> MinerEvent {
+    MinerEvent::Replied(Box::new(Reply::Ack { go_on: true, best_permille: None, standing: Standing::default(), audit }))
+}
+
+/// What a miner sends when it hears of something.
+fn sent(miner: &mut Miner, now_ms: u64, event: MinerEvent) -> Option<Request> {
+    miner.handle(now_ms, event).into_iter().find_map(|effect| match effect {
+        MinerEffect::Send(request) => Some(request),
+        _ => None,
+    })
+}
+
+fn chunk(artefact: BlobRef, number: usize) -> Option<Request> {
+    Some(Request::Chunk { artefact, offset: (number * CHUNK_BYTES) as u64, bytes: Vec::new() })
+}
+
+/// It has asked for work, has got none, and asks again in a minute.
+fn idle(miner: &mut Miner) {
+    assert_eq!(sent(miner, 10, welcome(None)), Some(Request::Lease));
+    assert_eq!(sent(miner, 20, refused(Refusal::NoInterval, 60_000)), None);
+    assert_eq!(sent(miner, 60_020, MinerEvent::Tick), Some(Request::Lease));
+}
+
 #[test]
-fn a_state_is_uploaded_when_the_pool_asks_and_not_once_it_is_known_to_be_gone() {
-    let state = BlobRef { root: Hash32([9; 32]), bytes: 100 };
-    let audit = Some(state);
+fn a_state_goes_out_chunk_by_chunk_and_holds_up_nothing() {
+    let state = BlobRef { root: Hash32([9; 32]), bytes: 3 * CHUNK_BYTES as u64 - 1 };
     let mut miner = started();
-    let welcome = Reply::Welcome { fee_basis_points: 0, heartbeat_ms: 1000, calibrate: None, audit };
-    let upload = Request::Chunk { artefact: state, offset: 0, bytes: Vec::new() };
-    let sent = miner.handle(10, MinerEvent::Replied(Box::new(welcome)));
-    assert_eq!(sent, [MinerEffect::Send(upload.clone())], "before it asks for work");
-    let ack = || Reply::Ack { go_on: true, best_permille: None, standing: Standing::default(), audit };
-    let again = miner.handle(20, MinerEvent::Replied(Box::new(ack())));
-    assert_eq!(again, [MinerEffect::Send(upload)], "the pool has not got it");
-    let gone = miner.handle(30, MinerEvent::StateGone { state });
-    assert_eq!(gone, [MinerEffect::Send(Request::Lease)], "its work goes on");
-    let later = miner.handle(40, MinerEvent::Replied(Box::new(ack())));
-    assert_eq!(later, [MinerEffect::Send(Request::Lease)], "it is not here");
+    let welcome = Reply::Welcome { fee_basis_points: 0, heartbeat_ms: 1000, calibrate: None, audit: Some(state) };
+    let welcome = MinerEvent::Replied(Box::new(welcome));
+    assert_eq!(sent(&mut miner, 10, welcome), Some(Request::Lease), "work comes first");
+    assert_eq!(sent(&mut miner, 20, refused(Refusal::NoInterval, 1000)), chunk(state, 0));
+    assert_eq!(sent(&mut miner, 30, ack(Some(state))), chunk(state, 1));
+    assert_eq!(sent(&mut miner, 1500, ack(Some(state))), Some(Request::Lease), "it is time to ask again");
+    assert_eq!(sent(&mut miner, 1510, refused(Refusal::NoInterval, 1000)), chunk(state, 2));
+    assert_eq!(sent(&mut miner, 1520, ack(None)), None, "that was all of it");
+}
+
+#[test]
+fn an_upload_that_broke_off_begins_anew_and_one_that_nobody_wants_ends() {
+    let state = BlobRef { root: Hash32([9; 32]), bytes: 3 * CHUNK_BYTES as u64 };
+    let mut miner = started();
+    idle(&mut miner);
+    assert_eq!(sent(&mut miner, 60_030, ack(Some(state))), Some(Request::Lease));
+    assert_eq!(sent(&mut miner, 60_040, refused(Refusal::NoInterval, 60_000)), chunk(state, 0));
+    assert_eq!(sent(&mut miner, 60_050, ack(Some(state))), chunk(state, 1));
+    // A manager that was killed has only what was whole.
+    assert_eq!(sent(&mut miner, 60_060, refused(Refusal::BadChunk, 0)), None);
+    assert_eq!(sent(&mut miner, 120_040, MinerEvent::Tick), Some(Request::Lease));
+    assert_eq!(sent(&mut miner, 120_050, ack(Some(state))), Some(Request::Lease));
+    assert_eq!(sent(&mut miner, 120_060, refused(Refusal::NoInterval, 60_000)), chunk(state, 0), "asked for once more");
+    assert_eq!(sent(&mut miner, 120_070, ack(None)), None, "nobody asks any more");
+}
+
+#[test]
+fn a_state_that_is_gone_is_not_offered_again() {
+    let state = BlobRef { root: Hash32([9; 32]), bytes: 100 };
+    let mut miner = started();
+    idle(&mut miner);
+    assert_eq!(sent(&mut miner, 60_030, ack(Some(state))), Some(Request::Lease));
+    assert_eq!(sent(&mut miner, 60_040, refused(Refusal::NoInterval, 60_000)), chunk(state, 0));
+    assert_eq!(sent(&mut miner, 60_050, MinerEvent::StateGone { state }), None);
+    assert_eq!(sent(&mut miner, 120_040, MinerEvent::Tick), Some(Request::Lease), "its work goes on");
+    assert_eq!(sent(&mut miner, 120_050, ack(Some(state))), Some(Request::Lease));
+    assert_eq!(sent(&mut miner, 120_060, refused(Refusal::NoInterval, 60_000)), None, "it is not here");
 }

@@ -1,6 +1,6 @@
 //! What a node's journal would hold, in memory.
 
-use crate::drivers::records;
+use crate::drivers::records::{self, RestoreError};
 use crate::manager::{Event, Manager};
 
 /// A snapshot and the events since, as the bytes that a node would have in its files.
@@ -45,13 +45,13 @@ impl SimJournal {
     }
 
     /// The manager that a node would go on with.
-    pub fn restore(&self) -> postcard::Result<Manager> {
+    pub fn restore(&self) -> Result<Manager, RestoreError> {
         let restored = records::restore(&self.snapshot, &self.events)?;
         // Nothing was torn here, so that a record that is not read back is a fault of the format.
         if restored.kept == self.events.len() {
             Ok(restored.manager)
         } else {
-            Err(postcard::Error::DeserializeBadEncoding)
+            Err(postcard::Error::DeserializeBadEncoding.into())
         }
     }
 }

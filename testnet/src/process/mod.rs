@@ -10,5 +10,4 @@ mod report;
 pub use child::{Ending, Process, STOP_LIMIT};
 pub use faults::{Fault, Verdict, run as run_fault};
 pub use network::{LocalNetwork, Plan, Task};
-pub use ports::free_ports;
 pub use report::{BlockLine, Follower, Summary};

@@ -12,7 +12,7 @@ use podl_rpc::types::{BlockId, NodeStatus, PublishReply, PublishRequest};
 use podl_rpc::{AdminApiClient, NodeApiClient, TOKEN_FILE, Token};
 
 use super::child::{Ending, Process};
-use super::ports::free_ports;
+use super::ports::Ports;
 
 /// How long a node may take until its RPC answers.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -69,6 +69,8 @@ pub struct NodeProcess {
     /// Its RPC address.
     pub rpc: String,
     args: Vec<String>,
+    /// Nobody else's while it lives, restarts included.
+    _ports: Ports,
 }
 
 impl NodeProcess {
@@ -187,12 +189,17 @@ impl LocalNetwork {
     }
 
     fn spawn(&self, name: &str, wallet: &str, manages_pool: bool) -> anyhow::Result<NodeProcess> {
-        let ports = free_ports(2).context("no free ports")?;
+        let ports = Ports::choose(2).context("no ports for a node")?;
         let data_dir = self.plan.dir.join(name);
-        let rpc = format!("127.0.0.1:{}", ports[1]);
+        let rpc = format!("127.0.0.1:{}", ports.numbers[1]);
         let mut args: Vec<String> = ["node", "run", "--chain", &self.plan.chain].map(String::from).to_vec();
         args.extend(["--data-dir".into(), data_dir.display().to_string()]);
-        args.extend(["--listen".into(), format!("/ip4/127.0.0.1/tcp/{}", ports[0]), "--rpc".into(), rpc.clone()]);
+        args.extend([
+            "--listen".into(),
+            format!("/ip4/127.0.0.1/tcp/{}", ports.numbers[0]),
+            "--rpc".into(),
+            rpc.clone(),
+        ]);
         if !self.first.is_empty() {
             args.extend(["--bootnode".into(), self.first.clone()]);
         }
@@ -203,7 +210,7 @@ impl LocalNetwork {
             args.push(POOL_MANAGER.into());
         }
         let process = start(&self.plan.program, &args, &self.plan.dir, name)?;
-        Ok(NodeProcess { process, data_dir, rpc, args })
+        Ok(NodeProcess { process, data_dir, rpc, args, _ports: ports })
     }
 
     /// Starts a node that was killed or stopped again, on its own folder and ports.

@@ -132,6 +132,13 @@ fn the_first_round_must_beat_the_publishers_baseline() {
     let error = f.claim(fake_artefact(12, 1000, 0), 12);
     assert_eq!(error, Err(WorkRuleError::MinGain { got: 12, baseline: 10, need: 13 }));
     f.claim(fake_artefact(13, 1000, 0), 13).unwrap();
+    // What a miner finds out before it shows its model.
+    let interval = f.h.interval(f.parent);
+    let job = f.h.chain.shard_job(&interval, f.h.shard_key(&interval)).unwrap();
+    let beats = |correct| job.check_gain(correct, &f.h.blobs, &FakeVerifier);
+    assert_eq!(beats(13).unwrap(), Some(10));
+    let short = BlockError::Work(WorkRuleError::MinGain { got: 12, baseline: 10, need: 13 });
+    assert_eq!(beats(12).unwrap_err().to_string(), short.to_string());
 }
 
 #[test]

@@ -127,8 +127,10 @@ impl Core {
             tracing::info!("none of this node's commitments was listed by a majority");
             return;
         }
-        if let Some(interval) = self.view.interval(&parent.block) {
-            self.worker.post(Job::ScoreOwn { interval, key, models });
+        let Some(interval) = self.view.interval(&parent.block) else { return };
+        match self.view.chain.shard_job(&interval, key) {
+            Some(shard) => self.worker.post(Job::ScoreOwn { interval, key, shard: Box::new(shard), models }),
+            None => tracing::warn!("no key belongs to this interval, nothing to show"),
         }
     }
 

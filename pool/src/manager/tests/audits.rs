@@ -195,13 +195,14 @@ fn a_state_that_does_not_come_is_a_failed_audit() {
         pool.now_ms += 3_600_000;
         pool.tell(Event::Tick);
         assert_eq!(pool.manager.audit_counts().failed, 0, "case {case}");
-        if case == 0 {
-            assert!(pool.wanted(1, Ask::Chunk).is_some(), "it is there, and refuses");
-        }
         let upload_ms = pool.manager.params().upload_ms(wanted.bytes);
-        wait(&mut pool, upload_ms - 3000);
-        assert_eq!(pool.manager.audit_counts().failed, 0, "case {case}: there is time yet");
-        wait(&mut pool, 4000);
+        for ms in [upload_ms - 3000, 4000] {
+            assert_eq!(pool.manager.audit_counts().failed, 0, "case {case}: there is time yet");
+            if case == 0 {
+                assert!(pool.wanted(1, Ask::Chunk).is_some(), "it is there, and refuses");
+            }
+            wait(&mut pool, ms);
+        }
         assert_eq!(pool.manager.audit_counts().failed, 1, "case {case}");
         assert_eq!(pool.manager.standing(&id(1)).audits.failed, 1, "case {case}");
         assert_eq!(pool.manager.ledger().window_macs(&id(1), PayScheme::default()), 0, "case {case}");
@@ -274,6 +275,82 @@ fn who_never_uploads_a_state_holds_up_no_other_replay() {
     let fresh = pool.work(2, 40, 150);
     assert_eq!(pool.audits(), audits + 1);
     assert_eq!(pool.audit().unwrap().1.artefact, fresh.artefact.root);
+}
+
+#[test]
+fn nobody_rids_itself_of_a_state_that_it_owes() {
+    let (mut pool, lease) = Pool::with_own_base();
+    pool.join(2);
+    pool.manager.params.audits.queue = 1;
+    let mut share = pool.share(&lease, 45);
+    share.states.start = end_of(&lease);
+    let owed = pool.wanted(1, Ask::Submit { share: share.clone(), is_model: true }).expect("a state is wanted");
+    // A name that is free, of which every result is drawn, has many on the same footing.
+    pool.manager.miners.get_mut(&id(2)).unwrap().is_proven = false;
+    let theirs = pool.lease(2);
+    pool.now_ms += theirs.wall_ms;
+    let mut first = pool.share(&theirs, 40);
+    (first.images, first.ordered) = (32, 32);
+    pool.submit(2, &first);
+    pool.evaluate(&first, 40, 150);
+    let mut last = first;
+    for _ in 0..30 {
+        let mut next = pool.share(&theirs, 41);
+        (next.images, next.ordered) = (32, 32);
+        (next.base, next.states.start) = (Some(last.artefact.root), last.states.end);
+        assert_eq!(pool.submit(2, &next), None);
+        pool.evaluate(&next, 41, 151);
+        last = next;
+        assert!(pool.manager.wants_state(&id(1), &owed));
+        pool.now_ms += 200;
+    }
+    assert!(pool.manager.audit_counts().skipped >= 30, "they would have had its place");
+    pool.tell(Event::StateArrived { miner: id(1), root: owed.root });
+    pool.judge(Verdict::Same);
+    pool.now_ms += 60_000;
+    pool.tell(Event::Tick);
+    assert_eq!(pool.audit().unwrap().1.artefact, share.artefact.root);
+}
+
+#[test]
+fn states_that_a_miner_owes_have_their_time_one_after_the_other() {
+    let (mut pool, lease) = Pool::with_own_base();
+    let mut first = pool.share(&lease, 45);
+    first.states.start = end_of(&lease);
+    (first.images, first.ordered) = (32, 32);
+    let owed = pool.wanted(1, Ask::Submit { share: first.clone(), is_model: true }).expect("a state is wanted");
+    pool.evaluate(&first, 45, 160);
+    let mut second = pool.share(&lease, 46);
+    (second.images, second.ordered) = (32, 32);
+    (second.base, second.states.start) = (Some(first.artefact.root), first.states.end);
+    assert_eq!(pool.wanted(1, Ask::Submit { share: second, is_model: true }), Some(owed), "one at a time");
+    let upload_ms = pool.manager.params().upload_ms(owed.bytes);
+    wait(&mut pool, upload_ms - 2000);
+    pool.tell(Event::StateArrived { miner: id(1), root: owed.root });
+    let next = pool.wanted(1, Ask::Chunk).expect("the other");
+    assert_eq!(next.root, first.states.end);
+    wait(&mut pool, upload_ms - 2000);
+    assert_eq!((pool.manager.audit_counts().failed, pool.wanted(1, Ask::Chunk)), (0, Some(next)));
+    wait(&mut pool, 4000);
+    assert_eq!(pool.manager.audit_counts().failed, 1);
+}
+
+#[test]
+fn a_state_that_has_not_come_when_its_data_go_is_a_failed_audit() {
+    let (mut pool, lease) = Pool::with_own_base();
+    let mut share = pool.share(&lease, 45);
+    share.states.start = end_of(&lease);
+    pool.wanted(1, Ask::Submit { share, is_model: true }).expect("a state is wanted");
+    let mut interval = pool.manager.search().unwrap().interval.clone();
+    for (number, failed) in [(2, 0), (3, 1)] {
+        interval.parent = Hash32([number; 32]);
+        interval.data = DataSource::Filler { seed: [number; 32] };
+        let deadline_ms = pool.now_ms + 48_000;
+        let started = Box::new(interval.clone());
+        pool.tell(Event::IntervalStarted { interval: started, plan: PLAN, deadline_ms });
+        pool.tell(Event::Tick);
+        assert_eq!(pool.manager.audit_counts().failed, failed, "interval {number}");
+    }
 }
 
 #[test]

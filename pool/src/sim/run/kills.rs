@@ -64,6 +64,6 @@ fn worked(manager: &Manager, miner: crate::types::MinerId) -> u64 {
 }
 
 /// A journal that cannot be written or read ends the simulation: what it would say of kills would be of none.
-pub(super) fn sound<T>(result: postcard::Result<T>) -> T {
+pub(super) fn sound<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| panic!("the simulated journal is of no use: {error}"))
 }
