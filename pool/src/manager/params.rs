@@ -129,7 +129,7 @@ impl PoolParams {
             always_check: 10,
             check_floor_permille: 50,
             // Half of one thread, at the lowest priority.
-            audits: AuditRule { permille: 500, queue: 4, upload_ms: (train_ms / 4).clamp(5000, 30_000) },
+            audits: AuditRule { permille: 500, queue: 4, upload_ms: (train_ms / 4).clamp(10_000, 30_000) },
             training: TrainRule::default(),
             resumed_permille: 500,
             requests_per_s: 20,
