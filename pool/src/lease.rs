@@ -90,6 +90,13 @@ pub struct HeartbeatRule {
     pub missed: u32,
 }
 
+impl HeartbeatRule {
+    /// How long a miner may be silent, in milliseconds.
+    pub fn silence_ms(self) -> u64 {
+        self.every_ms.saturating_mul(self.missed.into())
+    }
+}
+
 /// All leases of an interval.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseBook {
@@ -124,7 +131,7 @@ impl LeaseBook {
 
     /// Ends leases that are silent or past their end, and returns those with whether they were lost.
     pub fn expire(&mut self, now_ms: u64, rule: HeartbeatRule) -> Vec<(LeaseId, bool)> {
-        let silence_ms = rule.every_ms.saturating_mul(rule.missed.into());
+        let silence_ms = rule.silence_ms();
         let mut ended = Vec::new();
         for running in self.leases.values_mut().filter(|l| l.state == LeaseState::Running) {
             let silent_ms = running.heard_ms.saturating_add(silence_ms);
@@ -174,7 +181,7 @@ impl LeaseBook {
 
     /// When the next lease expires if nothing is heard.
     pub fn next_expiry_ms(&self, rule: HeartbeatRule) -> Option<u64> {
-        let silence_ms = rule.every_ms.saturating_mul(rule.missed.into());
+        let silence_ms = rule.silence_ms();
         let running = self.leases.values().filter(|l| l.state == LeaseState::Running);
         running.map(|l| l.heard_ms.saturating_add(silence_ms).min(l.due_at_ms).saturating_add(1)).min()
     }

@@ -445,8 +445,8 @@ impl Manager {
             self.audits.pending.iter().filter(|(_, a)| is_overdue(a)).map(|(id, _)| *id).collect();
         for id in overdue {
             let Some(audit) = self.audits.pending.remove(&id) else { continue };
-            let silent_ms = self.params.heartbeat.every_ms.saturating_mul(self.params.heartbeat.missed.into());
-            let is_silent = |m: &MinerRecord| !m.online || self.now_ms.saturating_sub(m.heard_ms) >= silent_ms;
+            let silence_ms = self.params.heartbeat.silence_ms();
+            let is_silent = |m: &MinerRecord| !m.online || self.now_ms.saturating_sub(m.heard_ms) >= silence_ms;
             let broke_down = matches!(audit.stage, Stage::Upload { restarted: true, .. })
                 || self.miners.get(&audit.miner).is_none_or(is_silent);
             self.audit_failed(&audit, !broke_down);

@@ -64,7 +64,7 @@ pub(super) async fn manager_killed(network: &mut LocalNetwork) -> anyhow::Result
         told.len(),
         struck.kind,
         won.len(),
-        won.iter().filter(|height| paid.iter().any(|payout| payout.height == **height)).count(),
+        won.iter().filter(|height| is_paid(&paid, **height)).count(),
     )))
 }
 
@@ -162,8 +162,11 @@ fn check_paid(told: &[Told], paid: &[PayoutView], struck: &BlockView) -> anyhow:
 /// busy machine, have nobody to pay: all work was kept back then, and later blocks pay it.
 fn never_paid(won: &[Height], paid: &[PayoutView]) -> Vec<Height> {
     let first = paid.iter().map(|payout| payout.height).min().unwrap_or(0);
-    let is_paid = |height: Height| paid.iter().any(|payout| payout.height == height);
-    won.iter().copied().filter(|height| *height > first && !is_paid(*height)).collect()
+    won.iter().copied().filter(|height| *height > first && !is_paid(paid, *height)).collect()
+}
+
+fn is_paid(paid: &[PayoutView], height: Height) -> bool {
+    paid.iter().any(|payout| payout.height == height)
 }
 
 /// Heights up to `height` at which the pool's manager won.
