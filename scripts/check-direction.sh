@@ -17,13 +17,13 @@ must_not_reach() {
     done
 }
 
-upper="podl-pool podl-storage podl-network podl-sync podl-mempool podl-rpc podl-testnet podl-node"
+upper="podl-pool podl-storage podl-network podl-engine podl-mempool podl-rpc podl-testnet podl-node"
 heavy="tokio libp2p rocksdb candle-core candle-nn"
 must_not_reach podl-chain-spec podl-consensus podl-nas $upper $heavy
 must_not_reach podl-consensus podl-nas $upper $heavy
 must_not_reach podl-nas $upper tokio libp2p rocksdb
-must_not_reach podl-pool podl-storage podl-network podl-sync podl-mempool podl-rpc podl-testnet podl-node libp2p rocksdb
-must_not_reach podl-sync podl-nas podl-network podl-storage $heavy
+must_not_reach podl-pool podl-storage podl-network podl-engine podl-mempool podl-rpc podl-testnet podl-node libp2p rocksdb
+must_not_reach podl-engine podl-nas podl-network podl-storage $heavy
 must_not_reach podl-mempool podl-nas podl-network podl-storage $heavy
 must_not_reach podl-storage podl-nas podl-network podl-pool tokio libp2p candle-core
 must_not_reach podl-network podl-consensus podl-nas podl-pool podl-storage rocksdb candle-core

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::core::Core;
 use super::mining::{Committed, ScoredOwn};
-use super::wire::SyncResponse;
+use podl_engine::wire::SyncResponse;
 
 /// Inputs that may wait. Gossip beyond that is dropped, as on a lossy network; everything else was asked for.
 pub(super) const QUEUE: usize = 8192;

@@ -15,7 +15,6 @@ pub mod pool;
 mod publisher;
 mod signer;
 mod supply;
-pub mod wire;
 mod worker;
 
 pub use input::{CoreHandle, Stopped};

@@ -26,7 +26,7 @@ use super::pool::{Pool, PoolError, PoolParts};
 use super::publisher::Publisher;
 use super::signer::{SignError, Signer};
 use super::supply::SupplyAudits;
-use super::wire::{SYNC_REQUEST_BYTES, Topic, sync_response_bytes};
+use podl_engine::wire::{SYNC_REQUEST_BYTES, Topic, sync_response_bytes};
 use super::worker::Worker;
 use crate::config::NodeConfig;
 use crate::wallet::Wallet;

@@ -12,7 +12,7 @@ use super::{Core, CoreError};
 use crate::service::clock::unix_ms;
 use crate::service::mining::MiningEvent;
 use crate::service::signer::{SignError, Signer};
-use crate::service::wire::{Gossip, KeyRelease};
+use podl_engine::wire::{Gossip, KeyRelease};
 use crate::service::worker::Job;
 
 impl Core {
@@ -199,7 +199,7 @@ impl Core {
         self.mempool.prune(|account| view.sender(&new.block, account));
         self.take_back(old, new);
         let finalised = self.finalised();
-        self.sync_event(podl_sync::Event::Local { head: new, finalised })?;
+        self.sync_event(podl_engine::sync::Event::Local { head: new, finalised })?;
         self.wake_waiters();
         self.follow_tasks()
     }

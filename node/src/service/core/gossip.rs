@@ -12,7 +12,7 @@ use podl_mempool::MempoolError;
 use podl_network::{GossipMessage, Misbehaviour, NetworkEvent, Verdict};
 
 use super::{Core, CoreError};
-use crate::service::wire::{Gossip, Topic};
+use podl_engine::wire::{Gossip, Topic};
 
 impl Core {
     pub(super) fn on_network(&mut self, event: NetworkEvent) -> Result<(), CoreError> {
@@ -143,7 +143,7 @@ impl Core {
         let parent = block.parent();
         let is_known = self.view.chain.contains(&parent);
         if !is_known {
-            let unknown = podl_sync::Event::Unknown { peer, hash: parent };
+            let unknown = podl_engine::sync::Event::Unknown { peer, hash: parent };
             if let Err(error) = self.sync_event(unknown) {
                 tracing::error!(%error, "sync");
             }

@@ -334,7 +334,7 @@ impl Core {
     fn end_range(&mut self, invalid: bool) -> Result<(), CoreError> {
         let Some(peer) = self.imports.range_peer.take() else { return Ok(()) };
         let imported = self.imports.range_imported;
-        self.sync_event(podl_sync::Event::Processed { peer, invalid, imported })
+        self.sync_event(podl_engine::sync::Event::Processed { peer, invalid, imported })
     }
 
     /// Blocks that were ahead of this node's clock, once they no longer are.

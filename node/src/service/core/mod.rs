@@ -38,7 +38,7 @@ use podl_consensus::types::BlockHash;
 use podl_mempool::{Limits as MempoolLimits, Mempool, SenderState};
 use podl_network::NetworkHandle;
 use podl_storage::{Aux, Database, StorageError};
-use podl_sync::Sync;
+use podl_engine::sync::Sync;
 
 use super::clock::Clock;
 use super::input::{CoreHandle, Input};
@@ -317,7 +317,7 @@ impl Core {
         self.tend_blobs(now)?;
         self.retry_imports()?;
         self.follow_payouts()?;
-        self.sync_event(podl_sync::Event::Tick)?;
+        self.sync_event(podl_engine::sync::Event::Tick)?;
         self.check_disk()
     }
 

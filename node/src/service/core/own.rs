@@ -18,7 +18,7 @@ use super::{Core, CoreError};
 use crate::sealed;
 use crate::service::mining::{Committed, MiningEvent, OwnInterval, OwnModel, ScoredOwn, WonBlock};
 use crate::service::signer::Signer;
-use crate::service::wire::Gossip;
+use podl_engine::wire::Gossip;
 use crate::service::worker::Job;
 
 /// Bytes of such a row at most: a payout to as many miners as a batch carries, several times over.

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::own::{ROW_BYTES, load_with};
 use super::payouts_before::PayoutBefore;
 use super::{Core, CoreError, SendError};
-use crate::service::wire::Gossip;
+use podl_engine::wire::Gossip;
 
 /// Payouts that are kept after they were paid, so that miners can look theirs up.
 const KEPT: usize = 256;

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::gossip::AddError;
 use super::{Core, CoreError};
-use crate::service::wire::Gossip;
+use podl_engine::wire::Gossip;
 
 /// Why something could not be read.
 pub type ReadError = CoreError;

@@ -7,11 +7,11 @@ use podl_consensus::codec;
 use podl_consensus::interval::{Event, Message};
 use podl_consensus::types::{Block, BlockHash, Height};
 use podl_network::{InboundRequest, Misbehaviour, Protocol, RequestError};
-use podl_sync::{Effect, RANGE_BLOCKS};
+use podl_engine::sync::{Effect, RANGE_BLOCKS};
 
 use super::{Core, CoreError};
 use crate::service::input::Input;
-use crate::service::wire::{
+use podl_engine::wire::{
     IntervalMessages, KeyRelease, SYNC_REQUEST_BYTES, SyncRequest, SyncResponse, sync_response_bytes,
 };
 
@@ -20,7 +20,7 @@ const STATUS_EVERY_MS: u64 = 8_000;
 
 impl Core {
     /// Gives the sync machine an event and carries out what it wants.
-    pub(super) fn sync_event(&mut self, event: podl_sync::Event<PeerId>) -> Result<(), CoreError> {
+    pub(super) fn sync_event(&mut self, event: podl_engine::sync::Event<PeerId>) -> Result<(), CoreError> {
         for effect in self.sync.handle(self.clock.now_ms(), event) {
             match effect {
                 Effect::RequestRange { peer, request, from, count } => {
@@ -83,7 +83,7 @@ impl Core {
     /// A peer went away, or is none that blocks could be had from.
     pub(super) fn forget_peer(&mut self, peer: PeerId) -> Result<(), CoreError> {
         self.peers.remove(&peer);
-        self.sync_event(podl_sync::Event::PeerGone(peer))
+        self.sync_event(podl_engine::sync::Event::PeerGone(peer))
     }
 
     /// Asks peers where they are, now and then.
@@ -109,7 +109,7 @@ impl Core {
 
     pub(super) fn fetch_block(&mut self, hash: BlockHash) -> Result<(), CoreError> {
         let Some(peer) = self.peers.keys().next().copied() else { return Ok(()) };
-        self.sync_event(podl_sync::Event::Unknown { peer, hash })
+        self.sync_event(podl_engine::sync::Event::Unknown { peer, hash })
     }
 
     pub(super) fn on_sync_answer(
@@ -120,11 +120,11 @@ impl Core {
     ) -> Result<(), CoreError> {
         match (request, answer) {
             (Some(request), Some(SyncResponse::Blocks(blocks))) => {
-                self.sync_event(podl_sync::Event::Blocks { peer, request, blocks })?;
+                self.sync_event(podl_engine::sync::Event::Blocks { peer, request, blocks })?;
             }
-            (Some(request), _) => self.sync_event(podl_sync::Event::Failed { peer, request })?,
+            (Some(request), _) => self.sync_event(podl_engine::sync::Event::Failed { peer, request })?,
             (None, Some(SyncResponse::Status(status))) => {
-                self.sync_event(podl_sync::Event::PeerStatus(peer, status))?;
+                self.sync_event(podl_engine::sync::Event::PeerStatus(peer, status))?;
             }
             (None, Some(SyncResponse::Interval(messages))) => self.take_messages(peer, *messages)?,
             (None, _) => {}
@@ -157,7 +157,7 @@ impl Core {
         }
         for hash in messages.blocks {
             if !self.view.chain.contains(&hash) && self.machine.candidate(&hash).is_none() {
-                self.sync_event(podl_sync::Event::Unknown { peer, hash })?;
+                self.sync_event(podl_engine::sync::Event::Unknown { peer, hash })?;
             }
         }
         Ok(())
@@ -171,7 +171,7 @@ impl Core {
         };
         let answer = match message {
             SyncRequest::Status(status) => {
-                self.sync_event(podl_sync::Event::PeerStatus(request.peer, status))?;
+                self.sync_event(podl_engine::sync::Event::PeerStatus(request.peer, status))?;
                 SyncResponse::Status(self.sync.status())
             }
             SyncRequest::Range { from, count } => SyncResponse::Blocks(self.range(from, count)?),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Core, CoreError};
 use crate::service::signer::Signer;
-use crate::service::wire::Gossip;
+use podl_engine::wire::Gossip;
 
 /// How often the rows on disk are brought up to date, in milliseconds. One synced batch takes less than one.
 const KEEP_EVERY_MS: u64 = 10_000;

@@ -27,7 +27,7 @@ use crate::service::clock::Clock;
 use crate::service::input::{CoreHandle, Input, QUEUE};
 use crate::service::publisher::Publisher;
 use crate::service::signer::Signer;
-use crate::service::wire::Topic;
+use podl_engine::wire::Topic;
 use crate::service::worker::Worker;
 use crate::wallet::Wallet;
 

@@ -5,7 +5,7 @@ use podl_consensus::chain::BlockParts;
 use podl_consensus::state::Checkpoint;
 use podl_consensus::testkit::small_spec;
 use podl_consensus::types::{Block, Height};
-use podl_sync::Status;
+use podl_engine::sync::Status;
 
 use super::Bed;
 
@@ -35,7 +35,7 @@ fn sync(bed: &mut Bed, claimed: Height, blocks: &[Block]) -> Height {
     let (peer, chain) = (bed.peer, bed.h.genesis());
     let head = Checkpoint { height: claimed, block: Hash32([1; 32]) };
     let status = Status { chain, head, finalised: Checkpoint { height: 0, block: chain } };
-    bed.core().sync_event(podl_sync::Event::PeerStatus(peer, status)).unwrap();
+    bed.core().sync_event(podl_engine::sync::Event::PeerStatus(peer, status)).unwrap();
     bed.core().deliver(peer, blocks.to_vec()).unwrap();
     bed.pump(|core| core.imports.range_is_done());
     blocks.iter().filter(|b| bed.core().view.chain.contains(&b.hash())).map(Block::height).max().unwrap_or(0)

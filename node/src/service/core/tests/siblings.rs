@@ -9,7 +9,7 @@ use podl_consensus::types::Block;
 use podl_network::{PeerId, Verdict};
 
 use super::Bed;
-use crate::service::wire::Gossip;
+use podl_engine::wire::Gossip;
 
 /// Differing valid idle blocks of the seat whose turn it is on genesis.
 fn twins(bed: &Bed, count: u64) -> Vec<Block> {

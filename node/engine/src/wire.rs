@@ -6,17 +6,13 @@ use podl_consensus::signed::Signed;
 use podl_consensus::types::{
     Block, BlockHash, Closing, ClosingList, Commitment, Height, ShardKey, SignedTransaction, SignedVote, TaskId,
 };
-use podl_sync::Status;
+use crate::sync::Status;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of an encoded commitment at most: three hashes, an account, a round, a signature.
 const COMMITMENT_BYTES: usize = 256;
 /// Bytes of an encoded vote at most: hashes of the block and of four tasks, heights, an account, a signature.
 const VOTE_BYTES: usize = 512;
-/// Name of the sync protocol.
-pub const SYNC_PROTOCOL: &str = "sync/1";
-/// Name of the pool protocol.
-pub const POOL_PROTOCOL: &str = "pool/1";
 /// Bytes of an encoded sync request at most.
 pub const SYNC_REQUEST_BYTES: usize = 128;
 

@@ -4,8 +4,6 @@
 //! One range request is under way at a time: blocks are imported in order and each costs an inference pass, so more
 //! requests would only fill memory. Single missing blocks (an unknown parent of something gossiped) go beside it.
 
-#![forbid(unsafe_code)]
-
 use std::collections::BTreeMap;
 
 use podl_chain_spec::Hash32;
