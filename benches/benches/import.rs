@@ -45,7 +45,11 @@ fn full(c: &mut Criterion) {
     });
     group.bench_function("4 execution and state root", |b| b.iter(|| execute(&state, black_box(&input))));
     group.bench_function("all four", |b| {
-        b.iter_batched(|| block.clone(), |block| h.chain.prepare_import(block).expect("valid"), BatchSize::LargeInput);
+        b.iter_batched(
+            || block.clone(),
+            |block| h.chain.prepare_import(h.chain.verify(block).expect("form")).expect("valid"),
+            BatchSize::LargeInput,
+        );
     });
     group.finish();
 }

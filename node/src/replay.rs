@@ -65,7 +65,7 @@ pub fn take<S: StateStore>(
     let height = block.height();
     let refuse = |source| ReplayError::Block { height, source: Box::new(source) };
     let transactions = block.body.transactions.len() as u64;
-    let prepared = chain.prepare_import(block).map_err(refuse)?;
+    let prepared = chain.verify(block).and_then(|block| chain.prepare_import(block)).map_err(refuse)?;
     let has_work = prepared.job().is_some();
     let is_missing = prepared.job().is_some_and(|job| job.blobs().iter().any(|b| blobs.blob(&b.root).is_none()));
     let checked = if is_missing && may_believe {

@@ -5,6 +5,7 @@ use podl_chain_spec::Amount;
 use podl_consensus::chain::BlockParts;
 use podl_consensus::testkit::{Harness, Round, account, golden_architecture, small_spec};
 use podl_consensus::types::{Block, BlockHash, Payment, SignedTransaction, TransactionKind};
+use podl_consensus::verified::Verified;
 use podl_consensus::workload::{Bounds, DenseConfig, FixedPoint, InputShape, Network, Space, WorkVerifier, Workload};
 use podl_nas::Verifier;
 use podl_nas::artefact::{Model, Parameters};
@@ -35,7 +36,7 @@ pub fn commitments(h: &mut Harness, parent: BlockHash) -> Vec<Round> {
 }
 
 /// A transfer to an account of that number.
-pub fn transfer(h: &Harness, sender: u64, nonce: u64, to: u64) -> SignedTransaction {
+pub fn transfer(h: &Harness, sender: u64, nonce: u64, to: u64) -> Verified<SignedTransaction> {
     let payment = Payment { to: account(to), amount: Amount(1_000) };
     h.transaction(sender, nonce, TransactionKind::Transfer(payment))
 }

@@ -128,7 +128,7 @@ fn write(h: &mut Harness, db: &Database, block: Block) -> BlockHash {
     for f in &imported.newly_final {
         batch.finalise(&f.hash, &f.block, &f.delta).expect("a batch");
     }
-    imported.pruned.iter().for_each(|hash| batch.prune_block(hash).expect("a batch"));
+    imported.pruned.iter().for_each(|block| batch.prune_block(&block.hash()).expect("a batch"));
     db.commit(batch).expect("written");
     imported.hash
 }

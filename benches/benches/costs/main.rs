@@ -9,6 +9,7 @@ use podl_consensus::codec::encode;
 use podl_consensus::signed::Signed;
 use podl_consensus::testkit::{Harness, Round, account, number_hash};
 use podl_consensus::types::{Block, BlockHash, Closing, ClosingList, Commitment, SignedVote, TaskId};
+use podl_consensus::verified::Verified;
 
 use common::{FIRST_SENDER, chain, commitments, full_block, golden, golden_artefact, shard, transfer};
 
@@ -81,7 +82,7 @@ fn messages() -> Rows {
 
 fn published(h: &mut Harness, rounds: u32) -> podl_consensus::types::SignedTransaction {
     let (task, keys) = h.task(rounds);
-    h.publish(7, 0, task, keys).0
+    h.publish(7, 0, task, keys).0.into_inner()
 }
 
 fn lists() -> Rows {
@@ -94,7 +95,7 @@ fn lists() -> Rows {
         let remark = format!("{} if every list stood for itself", grouped(apart as u64));
         rows.push(row(format!("{seats} closings of the same 60 commitments"), encode(&set), remark));
         rows.push(row(format!("of these, the {seats} bitmaps and signatures"), encode(&set.closings), ""));
-        let votes: Vec<SignedVote> = h.votes(parent, &[]);
+        let votes: Vec<SignedVote> = h.votes(parent, &[]).into_iter().map(Verified::into_inner).collect();
         rows.push(row(format!("votes of {seats} seats"), encode(&votes), "every block"));
     }
     rows

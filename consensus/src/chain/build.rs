@@ -7,26 +7,26 @@ use podl_chain_spec::{AccountId, Hash32};
 
 use super::Chain;
 use crate::codec;
-use crate::execute::{BlockInput, Execution, TransactionError};
+use crate::execute::{BlockInput, Execution};
 use crate::finality::{is_quorum, voters_on};
-use crate::rules::transaction::{FormError, check_form};
+use crate::rules::TransactionError;
 use crate::signed::Signed;
 use crate::state::{Meta, StateError, StateStore, StateView};
 use crate::types::{
     Block, BlockHash, Body, Certificate, ClosingSet, Header, Height, Opening, Outcome, ShardKey, SignedHeader,
     SignedTransaction, SignedVote,
 };
+use crate::verified::Verified;
 
-/// What a producer has at hand. Signatures were checked when it came in; what the rules do not allow in the block is
-/// left out.
+/// What a producer has at hand. What the rules of the parent's state do not allow in the block is left out.
 #[derive(Clone, Debug, Default)]
 pub struct BlockParts {
     /// Votes on the parent, in any order.
-    pub votes: Vec<SignedVote>,
+    pub votes: Vec<Verified<SignedVote>>,
     /// Votes on an ancestor that are not on the branch yet.
-    pub certificate: Option<Certificate>,
+    pub certificate: Option<Certificate<Verified<SignedVote>>>,
     /// Transactions by falling priority, those of a sender by rising nonce.
-    pub transactions: Vec<SignedTransaction>,
+    pub transactions: Vec<Verified<SignedTransaction>>,
     /// The producer's clock. The header's time is later if the parent's demands it.
     pub time_ms: u64,
 }
@@ -45,9 +45,6 @@ pub enum BuildError {
 /// Why a transaction was left out of a block.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeftOut {
-    /// It can be in no block.
-    #[error(transparent)]
-    Form(#[from] FormError),
     /// It cannot be executed here.
     #[error(transparent)]
     Execute(#[from] TransactionError),
@@ -88,11 +85,11 @@ struct Run {
 }
 
 /// Who proposes what on which parent.
-struct Proposal {
-    parent: BlockHash,
-    producer: AccountId,
-    view: u32,
-    outcome: Outcome,
+pub(super) struct Proposal {
+    pub parent: BlockHash,
+    pub producer: AccountId,
+    pub view: u32,
+    pub outcome: Outcome,
 }
 
 impl<S: StateStore> Chain<S> {
@@ -143,7 +140,7 @@ impl<S: StateStore> Chain<S> {
         self.build(Proposal { parent, producer, view, outcome: Outcome::Idle { key } }, parts)
     }
 
-    fn build(&self, proposal: Proposal, parts: BlockParts) -> Result<UnsignedBlock, BuildError> {
+    pub(super) fn build(&self, proposal: Proposal, parts: BlockParts) -> Result<UnsignedBlock, BuildError> {
         let Proposal { parent, producer, view, outcome } = proposal;
         let state = self.state(&parent).ok_or(BuildError::UnknownParent(parent))?;
         let interval = self.shared_interval(&parent)?.ok_or(BuildError::UnknownParent(parent))?;
@@ -185,25 +182,23 @@ impl<S: StateStore> Chain<S> {
         &self,
         state: &StateView<'_>,
         input: &BlockInput<'_>,
-        transactions: Vec<SignedTransaction>,
+        transactions: Vec<Verified<SignedTransaction>>,
         mut room: usize,
     ) -> Result<Run, BuildError> {
         let mut execution = Execution::begin(state, input)?;
         let most = usize::try_from(self.spec.limits.block_transactions).unwrap_or(usize::MAX);
         let (mut taken, mut left_out) = (Vec::new(), Vec::new());
         for transaction in transactions {
-            let bytes = codec::encode(&transaction).len();
+            let bytes = codec::encode(&*transaction).len();
             let attempt = if taken.len() >= most || bytes > room {
                 Err(LeftOut::Full)
             } else {
-                check_form(&self.spec, &transaction)
-                    .map_err(LeftOut::from)
-                    .and_then(|()| Ok(execution.transaction(&transaction)?))
+                execution.transaction(&transaction).map_err(LeftOut::from)
             };
             match attempt {
                 Ok(()) => {
                     room -= bytes;
-                    taken.push(transaction);
+                    taken.push(transaction.into_inner());
                 }
                 Err(LeftOut::Execute(TransactionError::State(error))) => return Err(error.into()),
                 Err(reason) => left_out.push((transaction.message.id(), reason)),
@@ -212,7 +207,12 @@ impl<S: StateStore> Chain<S> {
         Ok(Run { state_root: execution.finish()?.delta.root, taken, left_out })
     }
 
-    fn usable_certificate(&self, meta: &Meta, parent: BlockHash, certificate: Certificate) -> Option<Certificate> {
+    fn usable_certificate(
+        &self,
+        meta: &Meta,
+        parent: BlockHash,
+        certificate: Certificate<Verified<SignedVote>>,
+    ) -> Option<Certificate> {
         let Certificate { height, block, votes } = certificate;
         let below_parent = self.height(&parent).is_some_and(|parent| height < parent);
         if height <= meta.justified.height || !below_parent || self.ancestor(&parent, height) != Some(block) {
@@ -225,7 +225,7 @@ impl<S: StateStore> Chain<S> {
 }
 
 /// The votes that the rules allow, sorted by seat, one for each.
-fn usable_votes(meta: &Meta, height: Height, block: BlockHash, votes: Vec<SignedVote>) -> Vec<SignedVote> {
+fn usable_votes(meta: &Meta, height: Height, block: BlockHash, votes: Vec<Verified<SignedVote>>) -> Vec<SignedVote> {
     let (sets, justified) = (voters_on(meta, height), meta.justified_at(height));
     let usable = votes.into_iter().filter(|vote| {
         let vote = &vote.message;
@@ -233,6 +233,6 @@ fn usable_votes(meta: &Meta, height: Height, block: BlockHash, votes: Vec<Signed
             && Some(vote.justified) == justified
             && sets.is_some_and(|sets| sets.is_voter(&vote.seat))
     });
-    let by_seat: BTreeMap<AccountId, SignedVote> = usable.map(|vote| (vote.message.seat, vote)).collect();
+    let by_seat: BTreeMap<AccountId, SignedVote> = usable.map(|vote| (vote.message.seat, vote.into_inner())).collect();
     by_seat.into_values().collect()
 }

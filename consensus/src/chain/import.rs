@@ -5,30 +5,34 @@ use std::sync::Arc;
 
 use super::{Chain, ChainBlock};
 use crate::execute::{BlockInput, Event, Executed, execute};
-use crate::rules::{
-    BlobSource, BlockError, ContextError, IntervalContext, WorkDone, WorkJob, context_rules, header, isolation,
-};
+use crate::interval_context::IntervalContext;
+use crate::rules::{BlobSource, BlockError, ContextError, WorkDone, WorkJob, context_rules, header};
 use crate::state::{Checkpoint, Meta, StateDelta, StateStore, StateView};
 use crate::types::{Block, BlockHash, Height};
+use crate::verified::{Verified, VerifiedBlock};
 use crate::workload::WorkVerifier;
 
 /// A block that keeps every rule but perhaps those of the work.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     hash: BlockHash,
-    block: Block,
+    block: VerifiedBlock,
     executed: Executed,
     job: Option<WorkJob>,
 }
 
 impl Prepared {
+    pub(super) fn new(block: VerifiedBlock, executed: Executed, job: Option<WorkJob>) -> Self {
+        Self { hash: block.hash(), block, executed, job }
+    }
+
     /// Its hash.
     pub fn hash(&self) -> BlockHash {
         self.hash
     }
 
     /// The block.
-    pub fn block(&self) -> &Block {
+    pub fn block(&self) -> &VerifiedBlock {
         &self.block
     }
 
@@ -43,7 +47,7 @@ impl Prepared {
     /// [`BlockError::Work`], or [`BlockError::NotAvailable`] when a blob is not here.
     pub fn check_work(self, blobs: &dyn BlobSource, verifier: &dyn WorkVerifier) -> Result<Checked, BlockError> {
         let done = self.job.as_ref().map(|job| job.run(blobs, verifier)).transpose()?;
-        Ok(Checked { prepared: self, done })
+        Ok(self.with_work(done))
     }
 
     /// Takes the work for checked without checking it.
@@ -52,7 +56,11 @@ impl Prepared {
     /// Only where somebody trusted did check it: on one's own block that was just scored, or on a block so old that its
     /// blobs are pruned (`limits.retain_blocks`) and that is below a block whose finality was proved.
     pub fn trust_work(self) -> Checked {
-        Checked { prepared: self, done: None }
+        self.with_work(None)
+    }
+
+    pub(super) fn with_work(self, done: Option<WorkDone>) -> Checked {
+        Checked { prepared: self, done }
     }
 }
 
@@ -70,7 +78,7 @@ impl Checked {
     }
 
     /// The block.
-    pub fn block(&self) -> &Block {
+    pub fn block(&self) -> &VerifiedBlock {
         &self.prepared.block
     }
 
@@ -88,7 +96,7 @@ pub struct FinalBlock {
     /// Its height.
     pub height: Height,
     /// The block.
-    pub block: Arc<Block>,
+    pub block: VerifiedBlock,
     /// What it changes; to be folded into the store.
     pub delta: Arc<StateDelta>,
 }
@@ -99,7 +107,7 @@ pub struct Imported {
     /// Its hash.
     pub hash: BlockHash,
     /// The block.
-    pub block: Arc<Block>,
+    pub block: VerifiedBlock,
     /// What it changes; to be persisted with it.
     pub delta: Arc<StateDelta>,
     /// Consensus part of the state after it.
@@ -109,27 +117,39 @@ pub struct Imported {
     /// Blocks that it made final, by rising height.
     pub newly_final: Vec<FinalBlock>,
     /// Blocks on branches that lost, which may be forgotten.
-    pub pruned: Vec<BlockHash>,
+    pub pruned: Vec<VerifiedBlock>,
 }
 
 impl<S: StateStore> Chain<S> {
-    /// Everything but the work: isolation, header, parent's state, signatures, execution, state root.
+    /// Form and signatures of a block, unless it has no place here: then not even those are looked at.
     ///
     /// # Errors
     /// [`BlockError`]; its [`BlockError::blame`] says who is at fault.
-    pub fn prepare_import(&self, block: Block) -> Result<Prepared, BlockError> {
-        let hash = block.hash();
-        self.check_place(&hash, &block)?;
-        isolation::check_form(&self.spec, &self.chain, &block)?;
-        let parent = block.parent();
+    pub fn verify(&self, block: Block) -> Result<VerifiedBlock, BlockError> {
+        self.check_place(&block.hash(), &block)?;
+        Ok(Arc::new(Verified::check(&self.spec, &self.chain, block)?))
+    }
+
+    /// Everything but form, signatures and work: header, parent's state, execution, state root.
+    ///
+    /// # Errors
+    /// [`BlockError`]; its [`BlockError::blame`] says who is at fault.
+    pub fn prepare_import(&self, block: VerifiedBlock) -> Result<Prepared, BlockError> {
+        let (executed, job) = self.check_block(&block)?;
+        Ok(Prepared::new(block, executed, job))
+    }
+
+    /// The rules of the parent's state for a block whose form and signatures stand.
+    pub(super) fn check_block(&self, block: &Block) -> Result<(Executed, Option<WorkJob>), BlockError> {
+        let (hash, parent) = (block.hash(), block.parent());
+        self.check_place(&hash, block)?;
         let state = self.state(&parent).ok_or(BlockError::UnknownParent { block: hash, parent })?;
         let interval = self.shared_interval(&parent)?.ok_or(BlockError::UnknownParent { block: hash, parent })?;
         header::check(&self.spec, &interval, &block.header.message)?;
-        context_rules::check(&interval, &state, |height| self.ancestor(&parent, height), &block)?;
-        isolation::check_signatures(&self.chain, &block)?;
-        let executed = self.execute(&interval, &state, &block)?;
+        context_rules::check(&interval, &state, |height| self.ancestor(&parent, height), block)?;
+        let executed = self.execute(&interval, &state, block)?;
         let job = WorkJob::new(&self.spec.caps, &interval, &block.body.outcome, self.shards.clone());
-        Ok(Prepared { hash, block, executed, job })
+        Ok((executed, job))
     }
 
     fn execute(
@@ -173,7 +193,7 @@ impl<S: StateStore> Chain<S> {
         let Prepared { hash, block, executed, .. } = checked.prepared;
         self.check_place(&hash, &block)?;
         let Executed { delta, meta, events } = executed;
-        let entry = ChainBlock { block: Arc::new(block), delta: Arc::new(delta), meta: Arc::new(meta) };
+        let entry = ChainBlock { block, delta: Arc::new(delta), meta: Arc::new(meta) };
         let (block, delta, meta) = (entry.block.clone(), entry.delta.clone(), entry.meta.clone());
         let (newly_final, pruned) = self.insert(hash, entry);
         Ok(Imported { hash, block, delta, meta, events, newly_final, pruned })
@@ -189,12 +209,12 @@ impl<S: StateStore> Chain<S> {
         blobs: &dyn BlobSource,
         verifier: &dyn WorkVerifier,
     ) -> Result<Imported, BlockError> {
-        let checked = self.prepare_import(block)?.check_work(blobs, verifier)?;
+        let checked = self.prepare_import(self.verify(block)?)?.check_work(blobs, verifier)?;
         self.commit(checked)
     }
 
     /// Inserts a block and moves the final one to where the block's state puts it.
-    pub(super) fn insert(&mut self, hash: BlockHash, entry: ChainBlock) -> (Vec<FinalBlock>, Vec<BlockHash>) {
+    pub(super) fn insert(&mut self, hash: BlockHash, entry: ChainBlock) -> (Vec<FinalBlock>, Vec<VerifiedBlock>) {
         let finalised = entry.meta.finalised;
         self.blocks.insert(hash, entry);
         if finalised.height <= self.finalised.height {
@@ -217,7 +237,7 @@ impl<S: StateStore> Chain<S> {
     }
 
     /// Drops the branches that do not descend from the final block; `kept` is the branch that made it final.
-    fn prune(&mut self, kept: &BTreeSet<BlockHash>) -> Vec<BlockHash> {
+    fn prune(&mut self, kept: &BTreeSet<BlockHash>) -> Vec<VerifiedBlock> {
         let finalised = self.finalised;
         let alive = |hash: &BlockHash, entry: &ChainBlock| {
             kept.contains(hash)
@@ -226,10 +246,7 @@ impl<S: StateStore> Chain<S> {
         };
         let dead: Vec<BlockHash> =
             self.blocks.iter().filter(|(hash, entry)| !alive(hash, entry)).map(|(hash, _)| *hash).collect();
-        for hash in &dead {
-            self.blocks.remove(hash);
-        }
-        dead
+        dead.iter().filter_map(|hash| self.blocks.remove(hash)).map(|entry| entry.block).collect()
     }
 
     /// Final blocks whose deltas the store does not hold yet, by rising height: after a restart between the two writes

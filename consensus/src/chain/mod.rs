@@ -4,15 +4,16 @@
 //! ([`crate::tree`]) that the interval machine keeps.
 //!
 //! # How blocks get in and down
-//! 1. [`Chain::prepare_import`]: every rule but the work. Cheap, needs the chain.
-//! 2. [`Prepared::check_work`]: artefact, shard, score. Slow, needs no chain: may run on another thread.
-//! 3. [`Chain::commit`]: puts it into the tree and says which blocks it made final and which branches lost.
-//! 4. The node writes the block with its delta and folds the deltas of the newly final blocks into its store, in one
+//! 1. [`Verified`]: form and signatures, once, at the door.
+//! 2. [`Chain::prepare_import`]: every rule of the parent's state but the work. Cheap, needs the chain.
+//! 3. [`Prepared::check_work`]: artefact, shard, score. Slow, needs no chain: may run on another thread.
+//! 4. [`Chain::commit`]: puts it into the tree and says which blocks it made final and which branches lost.
+//! 5. The node writes the block with its delta and folds the deltas of the newly final blocks into its store, in one
 //!    batch, then calls [`Chain::folded`]. Until then reads go through the deltas, so that neither order shows.
 
-mod admission;
 mod build;
 mod import;
+mod propose;
 
 #[cfg(test)]
 mod tests;
@@ -22,19 +23,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use podl_chain_spec::{ChainSpec, Hash32};
 
-use crate::rules::{IntervalContext, ShardCache, WorkJob};
+use crate::interval_context::IntervalContext;
+use crate::rules::{ShardCache, WorkJob};
 use crate::state::{Checkpoint, Meta, StateDelta, StateError, StateStore, StateView};
 use crate::types::{Block, BlockHash, Height, ShardKey};
+use crate::verified::{Verified, VerifiedBlock};
 
-pub use admission::{Admission, AdmissionError};
 pub use build::{BlockParts, BuildError, LeftOut, UnsignedBlock};
 pub use import::{Checked, FinalBlock, Imported, Prepared};
+pub use propose::{CheckedProposal, Claim, ProposeError, Proposed};
 
 /// A block above the stored state.
 #[derive(Clone, Debug)]
 pub struct ChainBlock {
     /// The block.
-    pub block: Arc<Block>,
+    pub block: VerifiedBlock,
     /// What it changes.
     pub delta: Arc<StateDelta>,
     /// Consensus part of the state after it.
@@ -106,7 +109,9 @@ impl<S: StateStore> Chain<S> {
             return Err(StateError::Corrupt { key: hash.to_string(), reason });
         }
         let meta = Arc::new(delta.meta()?);
-        self.insert(hash, ChainBlock { block: Arc::new(block), delta: Arc::new(delta), meta });
+        // Its form and signatures were checked before it was persisted, as everything else of it was.
+        let block = Arc::new(Verified::trusted(block));
+        self.insert(hash, ChainBlock { block, delta: Arc::new(delta), meta });
         Ok(())
     }
 

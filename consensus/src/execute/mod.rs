@@ -23,13 +23,14 @@ mod tests;
 
 use podl_chain_spec::{AccountId, Amount, ChainSpec};
 
-use crate::rules::IntervalContext;
+use crate::interval_context::IntervalContext;
+use crate::rules::{BlockError, ContextError, TransactionError};
 use crate::state::{Draft, Meta, StateDelta, StateError, StateView};
 use crate::types::{Body, Height, SignedTransaction};
 
 pub use event::Event;
 pub use outcome::burn_share;
-pub use transactions::{TransactionError, cost};
+pub use transactions::cost;
 
 /// What a block's execution depends on besides its parent's state.
 #[derive(Clone, Copy)]
@@ -60,6 +61,15 @@ pub enum ExecuteError {
         /// Which rule.
         error: TransactionError,
     },
+}
+
+impl From<ExecuteError> for BlockError {
+    fn from(error: ExecuteError) -> Self {
+        match error {
+            ExecuteError::State(error) => Self::State(error),
+            ExecuteError::Transaction { index, error } => Self::Context(ContextError::Transaction { index, error }),
+        }
+    }
 }
 
 /// A block's effect.

@@ -2,92 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use podl_chain_spec::{AccountId, Amount, ChainSpec};
+use podl_chain_spec::{Amount, ChainSpec};
 
 use super::Event;
 use super::outcome::close_task;
 use crate::ranking::difficulty;
+use crate::rules::TransactionError;
 use crate::rules::transaction::publish_cost;
-use crate::state::{Account, Draft, MoneyError, StateError, TaskPhase, TaskSpec, TaskStatus};
+use crate::state::{Account, Draft, TaskPhase, TaskSpec, TaskStatus};
 use crate::types::{Payment, PublishTask, SignedTransaction, TaskId, Transaction, TransactionKind};
-use crate::workload::NetworkError;
-
-/// Why a transaction cannot be executed on a state.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TransactionError {
-    /// Not the next of its sender.
-    #[error("the nonce is {got}, the next one of {sender:?} is {expected}")]
-    Nonce {
-        /// Whose.
-        sender: AccountId,
-        /// In the transaction.
-        got: u64,
-        /// In the state.
-        expected: u64,
-    },
-    /// The sender cannot pay it.
-    #[error("{sender:?} has {got} to spend, {need} needed (smallest units)", got = .got.0, need = .need.0)]
-    Funds {
-        /// Whose.
-        sender: AccountId,
-        /// Spendable.
-        got: Amount,
-        /// Payments, escrow and fee.
-        need: Amount,
-    },
-    /// Amounts do not add up.
-    #[error("the amounts overflow")]
-    Overflow,
-    /// There are as many tasks as the chain carries at one time.
-    #[error("{got} tasks are pending, open or active already, at most {limit} can be")]
-    LiveTasks {
-        /// Live.
-        got: usize,
-        /// `tasks.live_tasks`.
-        limit: u32,
-    },
-    /// No such task.
-    #[error("there is no task {0}")]
-    UnknownTask(TaskId),
-    /// Somebody else's task.
-    #[error("task {task} was published by another account")]
-    NotPublisher {
-        /// Which.
-        task: TaskId,
-    },
-    /// The task came to its end already.
-    #[error("task {task} is {phase:?} already")]
-    Closed {
-        /// Which.
-        task: TaskId,
-        /// How it ended.
-        phase: TaskPhase,
-    },
-    /// In the format, but not in force.
-    #[error("{0} is not active in this version of the protocol")]
-    NotActive(&'static str),
-    /// A space that has no networks; the form rules refuse such tasks.
-    #[error(transparent)]
-    Network(#[from] NetworkError),
-    /// Reading or writing the state failed.
-    #[error(transparent)]
-    State(StateError),
-}
-
-impl From<StateError> for TransactionError {
-    fn from(error: StateError) -> Self {
-        match error {
-            StateError::Money(MoneyError::Overflow) => Self::Overflow,
-            error => Self::State(error),
-        }
-    }
-}
-
-impl From<MoneyError> for TransactionError {
-    fn from(error: MoneyError) -> Self {
-        StateError::from(error).into()
-    }
-}
 
 /// What a transaction takes from its sender: payments or escrow and bond, and the fee. `None` on overflow.
 pub fn cost(transaction: &Transaction) -> Option<Amount> {

@@ -73,7 +73,7 @@ impl IntervalMachine {
 
     fn run_base(&mut self, now: u64, chain: &dyn ChainView, out: &mut Vec<Effect>) {
         let base = self.base.block;
-        if self.syncing || self.round_mut(&base, chain).is_none() {
+        if self.round_mut(&base, chain).is_none() {
             return;
         }
         // Out of the map while it is worked on, so that the rest of the machine can be read meanwhile.

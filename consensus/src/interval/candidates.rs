@@ -4,13 +4,13 @@
 //! it, it is fetched by its hash and kept whatever else there is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use podl_chain_spec::AccountId;
 
 use crate::codec;
 use crate::tree::Rank;
 use crate::types::{Block, BlockHash};
+use crate::verified::VerifiedBlock;
 
 /// Blocks taken of one producer on one parent. Honest keys sign one; a second one is the evidence, a third says no more.
 pub const BLOCKS_PER_PRODUCER: usize = 2;
@@ -39,7 +39,7 @@ pub(super) enum Check {
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub hash: BlockHash,
-    pub block: Arc<Block>,
+    pub block: VerifiedBlock,
     pub rank: Rank,
     /// Encoded.
     pub bytes: usize,
@@ -88,7 +88,7 @@ impl Candidates {
     /// blocks of each producer. Fallback proposals are bounded by their producers, who are seats, so candidates cannot
     /// crowd them out. Blocks that somebody voted for (at most two votes count of a seat) are taken beyond all bounds:
     /// fork choice needs them.
-    pub fn add(&mut self, block: Arc<Block>, now: u64, most_scored: usize, is_voted: bool) -> bool {
+    pub fn add(&mut self, block: VerifiedBlock, now: u64, most_scored: usize, is_voted: bool) -> bool {
         let (hash, producer, rank) = (block.hash(), block.header.message.producer, Rank::of(&block));
         let of_producer = self.taken.get(&producer).copied().unwrap_or_default();
         let crowded = rank.is_scored() && !self.has_scored_by(&producer) && self.scored_producers() >= most_scored;
@@ -98,7 +98,7 @@ impl Candidates {
         }
         *self.taken.entry(producer).or_default() += 1;
         self.dropped.remove(&hash);
-        let bytes = codec::encode(block.as_ref()).len();
+        let bytes = codec::encode(&**block).len();
         self.blocks.insert(hash, Candidate { hash, block, rank, bytes, arrived: now, check: Check::Waiting });
         self.make_room(is_voted.then_some(hash));
         self.blocks.contains_key(&hash)
@@ -127,7 +127,7 @@ impl Candidates {
     }
 
     /// Notes that a block is valid, whether or not it was known.
-    pub fn set_valid(&mut self, block: Arc<Block>, now: u64) {
+    pub fn set_valid(&mut self, block: VerifiedBlock, now: u64) {
         let (hash, rank) = (block.hash(), Rank::of(&block));
         if let Some(known) = self.blocks.get_mut(&hash) {
             known.check = Check::Valid;
@@ -159,14 +159,19 @@ impl Candidates {
     }
 
     /// Another block of the same producer, which together with this one is evidence.
-    pub fn twin(&self, block: &Block) -> Option<&Arc<Block>> {
+    pub fn twin(&self, block: &Block) -> Option<&VerifiedBlock> {
         let (hash, producer) = (block.hash(), block.header.message.producer);
         self.blocks.values().find(|c| c.producer() == producer && c.hash != hash).map(|c| &c.block)
     }
 
     /// Marks the best-ranked block that `wanted` wants and that may be checked now as running, and returns it. At most
     /// `parallel` scored ones run at a time; the others cost no scoring.
-    pub fn next_check(&mut self, now: u64, parallel: usize, wanted: impl Fn(&Candidate) -> bool) -> Option<Arc<Block>> {
+    pub fn next_check(
+        &mut self,
+        now: u64,
+        parallel: usize,
+        wanted: impl Fn(&Candidate) -> bool,
+    ) -> Option<VerifiedBlock> {
         let running = self.blocks.values().filter(|c| c.check == Check::Running && c.rank.is_scored()).count();
         let free = |c: &Candidate| !c.rank.is_scored() || running < parallel;
         let due = self.blocks.values_mut().filter(|c| c.is_due(now) && free(c) && wanted(c));
@@ -200,15 +205,17 @@ impl Candidates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::signed::Signature;
-    use crate::testkit::{Harness, account, small_spec};
+    use crate::testkit::{Harness, account, small_spec, unchecked};
     use crate::types::{BatchPayment, Outcome, Payment, SignedTransaction, Transaction, TransactionKind};
     use podl_chain_spec::{Amount, Hash32};
 
     const MANY: usize = 64;
 
     /// A candidate of a miner that claims `correct` and has about so many bytes.
-    fn block(h: &mut Harness, owner: u64, correct: u32, bytes: usize) -> Arc<Block> {
+    fn block(h: &mut Harness, owner: u64, correct: u32, bytes: usize) -> VerifiedBlock {
         let (genesis, parts) = (h.genesis(), h.parts(h.genesis()));
         let mut block = h.scored(genesis, owner, correct, parts);
         let payments = vec![Payment { to: account(1), amount: Amount(1) }; bytes / 33];
@@ -216,7 +223,7 @@ mod tests {
         let message =
             Transaction { sender: account(1), nonce: 0, fee: Amount(1), kind: TransactionKind::BatchPayout(batch) };
         block.body.transactions = vec![SignedTransaction { message, signature: Signature([0; 64]) }];
-        Arc::new(block)
+        Arc::new(unchecked(block))
     }
 
     fn refute(candidates: &mut Candidates, block: &Block) {
@@ -242,7 +249,7 @@ mod tests {
     fn refuted_ones_go_first_and_nothing_dropped_comes_back_by_itself() {
         let (mut h, mut candidates) = (Harness::new(small_spec(4, 60)), Candidates::default());
         let small = block(&mut h, 10, 99, 1000);
-        let mut large: Vec<Arc<Block>> = (0..31).map(|n| block(&mut h, 11 + n, 50, 2 << 20)).collect();
+        let mut large: Vec<VerifiedBlock> = (0..31).map(|n| block(&mut h, 11 + n, 50, 2 << 20)).collect();
         large.sort_by_key(|block| Rank::of(block));
         assert!(candidates.add(small.clone(), 0, MANY, false));
         assert!(large.iter().all(|block| candidates.add(block.clone(), 0, MANY, false)));
@@ -274,13 +281,13 @@ mod tests {
         assert!(candidates.add(block(&mut h, 13, 40, 100), 0, 4, false), "a fourth producer");
         assert!(!candidates.add(block(&mut h, 14, 40, 100), 0, 4, false), "a fifth of four");
         let idle = h.idle(h.genesis(), 0, None, h.parts(h.genesis()));
-        assert!(candidates.add(Arc::new(idle), 0, 4, false), "proposals of seats are apart");
+        assert!(candidates.add(Arc::new(unchecked(idle)), 0, 4, false), "proposals of seats are apart");
     }
 
     #[test]
     fn valid_blocks_cost_no_room_and_are_never_dropped() {
         let (mut h, mut candidates) = (Harness::new(small_spec(4, 60)), Candidates::default());
-        let valid: Vec<Arc<Block>> = (0..40).map(|n| block(&mut h, 11 + n, 50, 2 << 20)).collect();
+        let valid: Vec<VerifiedBlock> = (0..40).map(|n| block(&mut h, 11 + n, 50, 2 << 20)).collect();
         valid.iter().for_each(|block| candidates.set_valid(block.clone(), 0));
         assert_eq!(candidates.spare_bytes(), 0);
         assert!(candidates.add(block(&mut h, 59, 50, 2 << 20), 0, 60, false));

@@ -7,16 +7,17 @@ use podl_chain_spec::Hash32;
 use crate::signed::Signed;
 use crate::state::{Checkpoint, Meta};
 use crate::types::{
-    Block, BlockHash, Closing, ClosingList, Commitment, Evidence, Height, OutcomeKind, ShardKey, SignedVote, TaskId,
+    BlockHash, ClosingList, Commitment, Evidence, Height, ListedClosing, OutcomeKind, ShardKey, SignedVote, TaskId,
 };
+use crate::verified::{Verified, VerifiedBlock};
 
-/// What happened. **Every signature inside must have been verified**; the machine checks all else that it relies on.
+/// What happened. Form and signatures of messages stand by their types; the machine checks all else that it relies on.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A miner's commitment.
-    Commitment(Signed<Commitment>),
+    Commitment(Verified<Signed<Commitment>>),
     /// A seat's closing with its list, the node's own included.
-    Closing(Signed<Closing>, ClosingList),
+    Closing(Verified<ListedClosing>),
     /// A shard key, from anyone.
     Key(ShardKey),
     /// Whether the key opens its sealed shard to what the task declared (answer to [`Effect::CheckShard`]).
@@ -26,20 +27,23 @@ pub enum Event {
         /// Whether it does. If not, the key counts as not released.
         opens: bool,
     },
-    /// A whole block on a parent that may be known: a miner's candidate or a fallback proposal, the node's own included.
-    Candidate(Arc<Block>),
+    /// A whole block on a parent that may be known: a miner's candidate or a fallback proposal.
+    Candidate(VerifiedBlock),
     /// A block that was asked to be validated is not valid.
     CandidateRefused(BlockHash),
     /// A block that was asked to be validated lacks blobs that nobody serves now. It counts as absent.
     CandidateUnavailable(BlockHash),
     /// A valid block with the state after it, parents before children: a validated candidate, or one that sync brought.
-    BlockImported(Arc<Block>, Arc<Meta>),
+    BlockImported(VerifiedBlock, Arc<Meta>),
+    /// No block that others would take could be made on this parent: the node's key proposes nothing on it any more.
+    ProposalFailed(BlockHash),
     /// A vote, the node's own included.
-    Vote(SignedVote),
+    Vote(Verified<SignedVote>),
     /// Pending tasks all of whose blobs this node holds now, best first.
     ReadyTasks(Vec<TaskId>),
-    /// Whether the node is catching up with the network: then it signs nothing.
-    Syncing(bool),
+    /// Whether the node is importing blocks of the past: then it keeps nothing of their intervals. Never keeps it from
+    /// signing.
+    CatchingUp(bool),
     /// Time passed.
     Tick,
 }
@@ -50,11 +54,11 @@ pub enum Message {
     /// A vote.
     Vote(SignedVote),
     /// A closing with its list.
-    Closing(Signed<Closing>, ClosingList),
+    Closing(ListedClosing),
     /// A released key.
     Key(ShardKey),
     /// A block.
-    Block(Arc<Block>),
+    Block(VerifiedBlock),
 }
 
 /// Where an interval stands on this node, for logs and displays.
@@ -95,7 +99,7 @@ pub enum Effect {
         /// Ready tasks.
         ready: Vec<TaskId>,
     },
-    /// Build a fallback block, sign it through the guard, send it and give it back as an event.
+    /// Build a fallback block, check it as others will, sign it through the guard, send it and give it back as imported.
     Propose {
         /// Its parent.
         parent: Checkpoint,
@@ -130,7 +134,7 @@ pub enum Effect {
         key: ShardKey,
     },
     /// Validate a block and answer with `BlockImported`, `CandidateRefused` or `CandidateUnavailable`.
-    ValidateCandidate(Arc<Block>),
+    ValidateCandidate(VerifiedBlock),
     /// Votes name a block that this node lacks: fetch it and what it builds on.
     FetchBlock(BlockHash),
     /// Send again what others seem to lack.

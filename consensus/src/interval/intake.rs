@@ -14,9 +14,8 @@ use crate::shard::key_hash;
 use crate::signed::Signed;
 use crate::state::{Checkpoint, Meta};
 use crate::tree::TreeBlock;
-use crate::types::{
-    Block, BlockHash, Closing, ClosingList, Commitment, Evidence, Outcome, READY_CAP, SeatClosing, ShardKey, SignedVote,
-};
+use crate::types::{BlockHash, Commitment, Evidence, ListedClosing, READY_CAP, ShardKey, SignedVote};
+use crate::verified::{Verified, VerifiedBlock};
 
 /// Messages kept that came before their parent, a few seconds' worth.
 const EARLY_KEPT: usize = 256;
@@ -29,7 +28,7 @@ impl IntervalMachine {
     pub(super) fn take(&mut self, now: u64, event: Event, chain: &dyn ChainView, out: &mut Vec<Effect>) {
         match event {
             Event::Commitment(commitment) => self.on_commitment(commitment, chain),
-            Event::Closing(closing, list) => self.on_closing(closing, list, chain, out),
+            Event::Closing(closing) => self.on_closing(closing, chain, out),
             Event::Key(key) => self.on_key(key),
             Event::ShardChecked { key_hash, opens } => self.on_shard_checked(key_hash, opens),
             Event::Candidate(block) => self.on_candidate(now, block, chain, out),
@@ -39,6 +38,11 @@ impl IntervalMachine {
                 self.on_checked(&hash, Check::Unavailable { retry });
             }
             Event::BlockImported(block, meta) => self.on_imported(now, block, meta, chain, out),
+            Event::ProposalFailed(parent) => {
+                if let Some(round) = self.rounds.get_mut(&parent) {
+                    round.signed_block = true;
+                }
+            }
             Event::Vote(vote) => self.on_vote(now, vote, out),
             Event::ReadyTasks(mut tasks) => {
                 tasks.truncate(READY_CAP);
@@ -46,7 +50,7 @@ impl IntervalMachine {
                 tasks.dedup();
                 self.ready = tasks;
             }
-            Event::Syncing(syncing) => self.syncing = syncing,
+            Event::CatchingUp(catching_up) => self.catching_up = catching_up,
             Event::Tick => {}
         }
     }
@@ -94,7 +98,7 @@ impl IntervalMachine {
     fn replay_early(&mut self, now: u64, parent: &BlockHash, chain: &dyn ChainView, out: &mut Vec<Effect>) {
         let waiting = |event: &Event| match event {
             Event::Commitment(c) => c.message.parent == *parent,
-            Event::Closing(c, _) => c.message.parent == *parent,
+            Event::Closing(c) => c.closing.message.parent == *parent,
             _ => false,
         };
         let (now_known, rest) = std::mem::take(&mut self.early).into_iter().partition::<Vec<_>, _>(waiting);
@@ -102,7 +106,7 @@ impl IntervalMachine {
         now_known.into_iter().for_each(|event| self.take(now, event, chain, out));
     }
 
-    fn on_commitment(&mut self, commitment: Signed<Commitment>, chain: &dyn ChainView) {
+    fn on_commitment(&mut self, commitment: Verified<Signed<Commitment>>, chain: &dyn ChainView) {
         let (parent, owner) = (commitment.message.parent, commitment.message.owner);
         if !self.tree.contains(&parent) {
             return self.keep_early(Event::Commitment(commitment));
@@ -115,23 +119,13 @@ impl IntervalMachine {
         }
     }
 
-    fn on_closing(
-        &mut self,
-        closing: Signed<Closing>,
-        list: ClosingList,
-        chain: &dyn ChainView,
-        out: &mut Vec<Effect>,
-    ) {
-        let parent = closing.message.parent;
-        let limits = self.limits.clone();
+    fn on_closing(&mut self, closing: Verified<ListedClosing>, chain: &dyn ChainView, out: &mut Vec<Effect>) {
+        let parent = closing.closing.message.parent;
         if !self.tree.contains(&parent) {
-            if list.0.len() <= limits.list_cap as usize {
-                self.keep_early(Event::Closing(closing, list));
-            }
-            return;
+            return self.keep_early(Event::Closing(closing));
         }
         let Some(round) = self.round_mut(&parent, chain) else { return };
-        if let ClosingInsert::Equivocation(evidence) = round.add_closing(closing, list, &limits) {
+        if let ClosingInsert::Equivocation(evidence) = round.add_closing(closing) {
             out.push(Effect::Equivocation(evidence));
         }
     }
@@ -166,7 +160,7 @@ impl IntervalMachine {
         }
     }
 
-    fn on_vote(&mut self, now: u64, vote: SignedVote, out: &mut Vec<Effect>) {
+    fn on_vote(&mut self, now: u64, vote: Verified<SignedVote>, out: &mut Vec<Effect>) {
         if Some(vote.message.seat) == self.account {
             self.resend.own_vote(&vote, now, self.phases.view_ms);
         }
@@ -179,7 +173,7 @@ impl IntervalMachine {
         self.rounds.values_mut().for_each(|round| round.candidates.set(hash, check));
     }
 
-    fn on_candidate(&mut self, now: u64, block: Arc<Block>, chain: &dyn ChainView, out: &mut Vec<Effect>) {
+    fn on_candidate(&mut self, now: u64, block: VerifiedBlock, chain: &dyn ChainView, out: &mut Vec<Effect>) {
         let (hash, parent) = (block.hash(), block.parent());
         if self.tree.contains(&hash) {
             return;
@@ -204,33 +198,27 @@ impl IntervalMachine {
     }
 
     /// Takes what a block carries as if it had come alone, so that a node that missed messages catches up.
-    fn absorb(&mut self, now: u64, block: &Block, chain: &dyn ChainView, out: &mut Vec<Effect>) {
+    fn absorb(&mut self, now: u64, block: &VerifiedBlock, chain: &dyn ChainView, out: &mut Vec<Effect>) {
         if let Some(key) = block.body.outcome.key() {
             self.on_key(*key);
         }
-        if let Outcome::Scored { closings, .. } | Outcome::Void { closings } = &block.body.outcome {
-            let known = self.rounds.get(&block.parent());
-            let unknown = |c: &&SeatClosing| {
-                let signature = known.and_then(|round| round.closing(&c.seat)).map(|(closing, _)| closing.signature);
-                signature != Some(c.signature)
-            };
-            let fresh: Vec<&SeatClosing> = closings.closings.iter().filter(unknown).collect();
-            let well_formed = !fresh.is_empty() && closings.check_form().is_ok();
-            for seat in fresh.into_iter().filter(|_| well_formed) {
-                let list = ClosingList(closings.listed(seat).cloned().collect());
-                self.on_closing(closings.expand(block.parent(), seat), list, chain, out);
-            }
+        let known = self.rounds.get(&block.parent());
+        let closings = block.closings(|closing| {
+            let known = known.and_then(|round| round.closing(&closing.seat));
+            known.is_none_or(|known| known.closing.signature != closing.signature)
+        });
+        for closing in closings {
+            self.on_closing(closing, chain, out);
         }
-        let certificate = block.body.certificate.iter().flat_map(|c| &c.votes);
-        for vote in block.body.votes.iter().chain(certificate) {
-            self.on_vote(now, vote.clone(), out);
+        for vote in block.votes() {
+            self.on_vote(now, vote, out);
         }
     }
 
     fn on_imported(
         &mut self,
         now: u64,
-        block: Arc<Block>,
+        block: VerifiedBlock,
         meta: Arc<Meta>,
         chain: &dyn ChainView,
         out: &mut Vec<Effect>,
@@ -241,15 +229,17 @@ impl IntervalMachine {
             return;
         }
         // While catching up nobody needs the intervals of the past.
-        let wanted = self.rounds.contains_key(&parent) || (!self.syncing && block.height() > self.base.height);
+        let wanted = self.rounds.contains_key(&parent) || (!self.catching_up && block.height() > self.base.height);
+        let account = self.account;
         if let Some(round) = wanted.then(|| self.round_mut(&parent, chain)).flatten() {
+            round.signed_block |= Some(block.header.message.producer) == account;
             round.candidates.set_valid(block.clone(), now);
         }
         self.votes.follow(&self.tree);
         if wanted {
             self.absorb(now, &block, chain, out);
         } else {
-            block.body.votes.iter().for_each(|vote| self.on_vote(now, vote.clone(), out));
+            block.votes().for_each(|vote| self.on_vote(now, vote, out));
         }
         self.finalise(final_block, out);
         self.replay_early(now, &hash, chain, out);

@@ -28,9 +28,11 @@ use std::sync::Arc;
 use podl_chain_spec::{AccountId, ChainSpec, Hash32, Limits, Phases};
 
 use crate::guard::Guard;
+use crate::signed::Signed;
 use crate::state::{Checkpoint, Meta};
 use crate::tree::BlockTree;
-use crate::types::{Block, BlockHash, Certificate, ClosingSet, Commitment, Height, ShardKey, SignedVote, TaskId};
+use crate::types::{BlockHash, Certificate, Commitment, Height, ListedClosing, ShardKey, SignedVote, TaskId};
+use crate::verified::{Verified, VerifiedBlock};
 
 pub use candidates::BLOCKS_PER_PRODUCER;
 pub use event::{Effect, Event, Message, Phase};
@@ -48,7 +50,7 @@ const CHECKS_AT_ONCE: usize = 2;
 
 /// What the seat's key signed before this start.
 #[derive(Clone, Debug, Default)]
-struct Signed {
+struct Before {
     last_vote: Option<Height>,
     highest_justified: Height,
     blocks: BTreeSet<BlockHash>,
@@ -61,7 +63,7 @@ pub struct IntervalMachine {
     limits: Limits,
     /// The node's account, if it has one that may hold a seat.
     account: Option<AccountId>,
-    signed: Signed,
+    signed: Before,
     tree: BlockTree,
     votes: VotePool,
     head: Checkpoint,
@@ -76,7 +78,7 @@ pub struct IntervalMachine {
     /// Messages on parents that are not known yet.
     early: VecDeque<Event>,
     ready: Vec<TaskId>,
-    syncing: bool,
+    catching_up: bool,
     phase: Option<(Checkpoint, Phase)>,
     resend: Resend,
 }
@@ -85,7 +87,7 @@ impl IntervalMachine {
     /// A machine that knows the last final block only; blocks above it follow as [`Event::BlockImported`]. `guard` is
     /// that of the node's account, if it may sign.
     pub fn new(spec: &ChainSpec, root: Checkpoint, root_meta: Arc<Meta>, guard: Option<&Guard>) -> Self {
-        let signed = guard.map_or_else(Signed::default, |guard| Signed {
+        let signed = guard.map_or_else(Before::default, |guard| Before {
             last_vote: guard.last_vote().map(|vote| vote.height),
             highest_justified: guard.highest_justified(),
             blocks: guard.signed_parents().collect(),
@@ -108,7 +110,7 @@ impl IntervalMachine {
             bad_keys: VecDeque::new(),
             early: VecDeque::new(),
             ready: Vec::new(),
-            syncing: false,
+            catching_up: false,
             phase: None,
             resend: Resend::default(),
         }
@@ -157,18 +159,25 @@ impl IntervalMachine {
         &self.votes
     }
 
+    /// The height above the head's child at which a quorum of the seats after the head voted for one block: blocks that
+    /// this node lacks are there.
+    pub fn voted_ahead(&self) -> Option<Height> {
+        let meta = self.tree.meta(&self.head.block)?;
+        self.votes.quorum_above(self.head.height.saturating_add(1), &meta.seats)
+    }
+
     /// Votes on `parent` for its child to carry: sorted by seat, one per seat, all of seats that may vote on it.
-    pub fn votes_for(&self, parent: &BlockHash) -> Vec<SignedVote> {
+    pub fn votes_for(&self, parent: &BlockHash) -> Vec<Verified<SignedVote>> {
         self.votes.on(&self.tree, parent)
     }
 
     /// The certificate for a child of `parent` to carry, if one can be made.
-    pub fn certificate_for(&self, parent: &BlockHash) -> Option<Certificate> {
+    pub fn certificate_for(&self, parent: &BlockHash) -> Option<Certificate<Verified<SignedVote>>> {
         self.votes.certificate(&self.tree, parent)
     }
 
     /// Commitments in the interval on `parent` that the node holds, in the order of their hashes.
-    pub fn commitments(&self, parent: &BlockHash) -> Vec<crate::signed::Signed<Commitment>> {
+    pub fn commitments(&self, parent: &BlockHash) -> Vec<Signed<Commitment>> {
         self.rounds.get(parent).map_or_else(Vec::new, |round| round.list().0)
     }
 
@@ -179,8 +188,12 @@ impl IntervalMachine {
 
     /// Closings of a majority on `parent`, if so many are known: those that list the commitment with this hash, which
     /// a scored block carries, or all of them for a void block.
-    pub fn closing_set(&self, parent: &BlockHash, listing: Option<&Hash32>) -> Option<ClosingSet> {
-        self.rounds.get(parent)?.closing_set(listing)
+    pub fn majority_closings(
+        &self,
+        parent: &BlockHash,
+        listing: Option<&Hash32>,
+    ) -> Option<Vec<Verified<ListedClosing>>> {
+        self.rounds.get(parent)?.majority_closings(listing)
     }
 
     /// The released key of the interval on `parent`, unless it turned out not to open its shard.
@@ -188,8 +201,13 @@ impl IntervalMachine {
         self.key_of(self.rounds.get(parent)?)
     }
 
+    /// Whether a key with this hash is held, or was found to be no use.
+    pub fn knows_key(&self, hash: &Hash32) -> bool {
+        self.keys.iter().any(|(known, _)| known == hash) || self.bad_keys.contains(hash)
+    }
+
     /// A block on `parent` that the node holds, checked or not: for peers that ask for it.
-    pub fn candidate(&self, hash: &BlockHash) -> Option<Arc<Block>> {
+    pub fn candidate(&self, hash: &BlockHash) -> Option<VerifiedBlock> {
         self.rounds.values().find_map(|round| round.candidates.get(hash)).map(|c| c.block.clone())
     }
 
@@ -202,9 +220,10 @@ impl IntervalMachine {
     /// closings on the base.
     pub fn catch_up_messages(&self) -> Vec<Message> {
         let justified = self.tree.meta(&self.head.block).map_or(0, |meta| meta.justified.height);
-        let votes = self.votes.above(justified.max(self.tree.root().height)).cloned().map(Message::Vote);
+        let votes =
+            self.votes.above(justified.max(self.tree.root().height)).map(|vote| Message::Vote((**vote).clone()));
         let base = self.rounds.get(&self.base.block);
-        let closings = base.into_iter().flat_map(Round::closings).map(|(c, l)| Message::Closing(c.clone(), l.clone()));
+        let closings = base.into_iter().flat_map(Round::closings).map(|closing| Message::Closing((**closing).clone()));
         let key = base.and_then(|round| self.key_of(round)).map(Message::Key);
         votes.chain(closings).chain(key).collect()
     }

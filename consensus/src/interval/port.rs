@@ -5,7 +5,7 @@ use std::sync::Arc;
 use podl_chain_spec::{AccountId, Amount};
 
 use crate::chain::Chain;
-use crate::rules::IntervalContext;
+use crate::interval_context::IntervalContext;
 use crate::state::StateStore;
 use crate::types::BlockHash;
 

@@ -6,6 +6,7 @@ use super::IntervalMachine;
 use super::event::{Effect, Message};
 use super::round::Round;
 use crate::types::{BlockHash, SignedVote};
+use crate::verified::{Verified, VerifiedBlock};
 
 /// Most blocks asked for at a time.
 const WANTED: usize = 64;
@@ -34,7 +35,7 @@ impl Repeat {
 /// What is to be sent again, and when.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Resend {
-    vote: Option<(SignedVote, Repeat)>,
+    vote: Option<(Verified<SignedVote>, Repeat)>,
     /// For the interval on this parent, once it is in fallback.
     round: Option<(BlockHash, Repeat)>,
     wanted: BTreeMap<BlockHash, Repeat>,
@@ -42,7 +43,7 @@ pub(super) struct Resend {
 
 impl Resend {
     /// The node's own vote: sent again while no quorum is known for its block.
-    pub fn own_vote(&mut self, vote: &SignedVote, now: u64, view_ms: u64) {
+    pub fn own_vote(&mut self, vote: &Verified<SignedVote>, now: u64, view_ms: u64) {
         let newer = self.vote.as_ref().is_none_or(|(own, _)| own.message.height < vote.message.height);
         if newer {
             self.vote = Some((vote.clone(), Repeat { due: now + 2 * view_ms, step: 2 * view_ms }));
@@ -63,9 +64,6 @@ impl IntervalMachine {
         let view_ms = self.phases.view_ms;
         let slowest = SLOWEST_VIEWS * view_ms;
         self.want_blocks(now, slowest, out);
-        if self.syncing {
-            return;
-        }
         let (tree, votes) = (&self.tree, &self.votes);
         self.resend.vote.take_if(|(vote, _)| {
             vote.message.height <= tree.root().height || votes.has_quorum(tree, &vote.message.block)
@@ -73,7 +71,7 @@ impl IntervalMachine {
         if let Some((vote, repeat)) = &mut self.resend.vote
             && repeat.ring(now, slowest)
         {
-            out.push(Effect::Rebroadcast(Message::Vote(vote.clone())));
+            out.push(Effect::Rebroadcast(Message::Vote((**vote).clone())));
         }
         let base = self.base.block;
         self.resend.round.take_if(|(parent, _)| *parent != base);
@@ -87,9 +85,9 @@ impl IntervalMachine {
     /// The node's own closing and block of a stuck interval, and the key, which anyone may relay.
     fn send_round_again(&self, round: &Round, out: &mut Vec<Effect>) {
         let closing = self.account.and_then(|account| round.closing(&account));
-        let closing = closing.map(|(closing, list)| Message::Closing(closing.clone(), list.clone()));
+        let closing = closing.map(|closing| Message::Closing((**closing).clone()));
         let key = self.key_of(round).map(Message::Key);
-        let own = |block: &&std::sync::Arc<crate::types::Block>| Some(block.header.message.producer) == self.account;
+        let own = |block: &&VerifiedBlock| Some(block.header.message.producer) == self.account;
         let blocks = round.candidates.iter().map(|c| &c.block).filter(own).cloned().map(Message::Block);
         out.extend(closing.into_iter().chain(key).chain(blocks).map(Effect::Rebroadcast));
     }

@@ -7,11 +7,11 @@ use podl_chain_spec::{AccountId, Hash32, Limits};
 
 use super::candidates::Candidates;
 use super::timeline::Timeline;
-use crate::rules::IntervalContext;
-use crate::rules::commitments::check_list;
+use crate::interval_context::IntervalContext;
 use crate::signed::Signed;
 use crate::state::majority;
-use crate::types::{Closing, ClosingList, ClosingSet, Commitment, Evidence};
+use crate::types::{ClosingList, Commitment, Evidence, ListedClosing};
+use crate::verified::Verified;
 
 /// One interval.
 #[derive(Clone, Debug)]
@@ -20,8 +20,8 @@ pub(super) struct Round {
     pub timeline: Timeline,
     pub candidates: Candidates,
     /// First seen before the node closed and before it saw the key, by owner.
-    commitments: BTreeMap<AccountId, Vec<Signed<Commitment>>>,
-    closings: BTreeMap<AccountId, (Signed<Closing>, ClosingList)>,
+    commitments: BTreeMap<AccountId, Vec<Verified<Signed<Commitment>>>>,
+    closings: BTreeMap<AccountId, Verified<ListedClosing>>,
     /// How often each commitment is listed, with its owner.
     tally: BTreeMap<Hash32, (AccountId, usize)>,
     /// Seats that closed twice.
@@ -42,7 +42,7 @@ pub(super) struct Round {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ClosingInsert {
     New,
-    /// Known, no seat's, with a list that breaks the rules, or one more of a seat already caught.
+    /// Known, no seat's, with a list of another task or round, or one more of a seat already caught.
     Ignored,
     Equivocation(Box<Evidence>),
 }
@@ -76,7 +76,7 @@ impl Round {
     }
 
     /// Notes a commitment for the node's own list. Returns whether it is new and in time.
-    pub fn add_commitment(&mut self, commitment: Signed<Commitment>, limits: &Limits) -> bool {
+    pub fn add_commitment(&mut self, commitment: Verified<Signed<Commitment>>, limits: &Limits) -> bool {
         let (message, context) = (&commitment.message, &self.context);
         let fits = message.parent == context.parent.block
             && message.task == context.task
@@ -95,44 +95,44 @@ impl Round {
 
     /// The node's own list.
     pub fn list(&self) -> ClosingList {
-        ClosingList::new(self.commitments.values().flatten().cloned())
+        ClosingList::new(self.commitments.values().flatten().map(|commitment| (**commitment).clone()))
     }
 
-    /// Notes a seat's closing if its list is what it signed and keeps to the rules.
-    pub fn add_closing(&mut self, closing: Signed<Closing>, list: ClosingList, limits: &Limits) -> ClosingInsert {
-        let (message, context) = (&closing.message, &self.context);
+    /// Notes a seat's closing if its list is of this interval.
+    pub fn add_closing(&mut self, listed: Verified<ListedClosing>) -> ClosingInsert {
+        let (message, context) = (&listed.closing.message, &self.context);
         if message.parent != context.parent.block || !context.seats.contains(&message.seat) {
             return ClosingInsert::Ignored;
         }
-        if let Some((first, _)) = self.closings.get(&message.seat) {
+        if let Some(first) = self.closings.get(&message.seat).map(|first| &first.closing) {
             let seat = message.seat;
             if first.message == *message || self.caught.contains(&seat) {
                 return ClosingInsert::Ignored;
             }
-            let evidence = Evidence::Closings(first.clone(), closing);
+            let evidence = Evidence::Closings(first.clone(), listed.closing.clone());
             self.caught.insert(seat);
             return ClosingInsert::Equivocation(Box::new(evidence));
         }
-        let interval = (&context.parent.block, &context.task, context.round);
-        let rules = check_list(limits, interval, list.0.iter().map(|c| &c.message));
-        if rules.is_err() || !list.is_sorted() || list.root() != message.list_root {
+        // All of a verified list are to one task and round.
+        let first = listed.list.0.first().map(|commitment| (commitment.message.task, commitment.message.round));
+        if first.is_some_and(|first| first != (context.task, context.round)) {
             return ClosingInsert::Ignored;
         }
-        for commitment in &list.0 {
+        for commitment in &listed.list.0 {
             let listed = self.tally.entry(commitment.message.hash()).or_insert((commitment.message.owner, 0));
             listed.1 += 1;
         }
-        self.closings.insert(message.seat, (closing, list));
+        self.closings.insert(message.seat, listed);
         ClosingInsert::New
     }
 
     /// The closing of a seat.
-    pub fn closing(&self, seat: &AccountId) -> Option<&(Signed<Closing>, ClosingList)> {
+    pub fn closing(&self, seat: &AccountId) -> Option<&Verified<ListedClosing>> {
         self.closings.get(seat)
     }
 
     /// All closings known, by seat.
-    pub fn closings(&self) -> impl Iterator<Item = &(Signed<Closing>, ClosingList)> {
+    pub fn closings(&self) -> impl Iterator<Item = &Verified<ListedClosing>> {
         self.closings.values()
     }
 
@@ -142,13 +142,13 @@ impl Round {
     }
 
     /// The closings that list a commitment (all, for `None`), if they are of a majority.
-    pub fn closing_set(&self, listing: Option<&Hash32>) -> Option<ClosingSet> {
-        let lists = |list: &ClosingList| {
-            listing.is_none_or(|hash| list.0.binary_search_by_key(hash, |c| c.message.hash()).is_ok())
+    pub fn majority_closings(&self, listing: Option<&Hash32>) -> Option<Vec<Verified<ListedClosing>>> {
+        let lists = |closing: &&Verified<ListedClosing>| {
+            let list = &closing.list.0;
+            listing.is_none_or(|hash| list.binary_search_by_key(hash, |c| c.message.hash()).is_ok())
         };
-        let chosen: Vec<_> = self.closings.values().filter(|(_, list)| lists(list)).collect();
-        let enough = chosen.len() >= majority(self.context.seats.len());
-        enough.then(|| ClosingSet::new(chosen.into_iter().map(|(closing, list)| (closing, list))))
+        let chosen: Vec<_> = self.closings.values().filter(lists).cloned().collect();
+        (chosen.len() >= majority(self.context.seats.len())).then_some(chosen)
     }
 
     /// Whether any commitment is listed by a majority, which a void block must show.

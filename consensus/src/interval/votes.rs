@@ -11,7 +11,8 @@ use crate::finality::{is_quorum, voters_on};
 use crate::fork_choice::LatestVotes;
 use crate::state::{Checkpoint, SeatSets, majority};
 use crate::tree::{BlockTree, TreeBlock};
-use crate::types::{BlockHash, Certificate, Evidence, Height, SignedVote};
+use crate::types::{BlockHash, Certificate, Evidence, Height, SignedVote, Vote};
+use crate::verified::Verified;
 
 /// Votes further above the highest known block are not kept: whoever is that far behind syncs.
 const VOTES_AHEAD: Height = 1024;
@@ -32,7 +33,7 @@ pub enum VoteInsert {
 /// Votes by seat and height.
 #[derive(Clone, Debug, Default)]
 pub struct VotePool {
-    votes: BTreeMap<AccountId, BTreeMap<Height, Vec<SignedVote>>>,
+    votes: BTreeMap<AccountId, BTreeMap<Height, Vec<Verified<SignedVote>>>>,
     equivocators: BTreeSet<AccountId>,
     eligible: BTreeSet<AccountId>,
     lowest: Height,
@@ -61,10 +62,10 @@ impl VotePool {
         }
     }
 
-    /// Adds a vote whose signature was verified.
-    pub fn insert(&mut self, vote: SignedVote) -> VoteInsert {
+    /// Adds a vote.
+    pub fn insert(&mut self, vote: Verified<SignedVote>) -> VoteInsert {
         let (seat, height) = (vote.message.seat, vote.message.height);
-        if !self.eligible.contains(&seat) || height < self.lowest.max(1) || height > self.highest {
+        if !self.is_near(&seat, height) {
             return VoteInsert::Refused;
         }
         let heights = self.votes.entry(seat).or_default();
@@ -76,7 +77,7 @@ impl VotePool {
         match excluded {
             Some(earlier) => {
                 self.equivocators.insert(seat);
-                VoteInsert::Equivocation(Box::new(Evidence::Votes(earlier, vote)))
+                VoteInsert::Equivocation(Box::new(Evidence::Votes(earlier.into_inner(), vote.into_inner())))
             }
             None => VoteInsert::New,
         }
@@ -84,7 +85,7 @@ impl VotePool {
 
     /// Votes for a block of the tree that its children may carry: by its voters, with its state's justified height;
     /// sorted by seat, one per seat.
-    pub fn on(&self, tree: &BlockTree, block: &BlockHash) -> Vec<SignedVote> {
+    pub fn on(&self, tree: &BlockTree, block: &BlockHash) -> Vec<Verified<SignedVote>> {
         let (Some(meta), Some(height)) = (tree.meta(block), tree.height(block)) else { return Vec::new() };
         let Some(sets) = voters_on(meta, height) else { return Vec::new() };
         self.votes
@@ -110,6 +111,37 @@ impl VotePool {
         is_quorum(meta, height, &voters)
     }
 
+    /// Whether a vote would be kept: of a seat that some state of the tree knows, near its heights, and not the third at
+    /// its height. Cheap, before its signature is looked at.
+    pub fn wants(&self, vote: &Vote) -> bool {
+        let (seat, height) = (vote.seat, vote.height);
+        let kept = self.votes.get(&seat).and_then(|heights| heights.get(&height));
+        self.is_near(&seat, height) && kept.is_none_or(|kept| kept.len() < 2 && kept.iter().all(|v| v.message != *vote))
+    }
+
+    fn is_near(&self, seat: &AccountId, height: Height) -> bool {
+        self.eligible.contains(seat) && height >= self.lowest.max(1) && height <= self.highest
+    }
+
+    /// Whether an account holds a seat, or lately held one, in some state of the tree.
+    pub fn is_eligible(&self, account: &AccountId) -> bool {
+        self.eligible.contains(account)
+    }
+
+    /// The highest height above this one at which a quorum of both sets voted for one block, known or not.
+    pub fn quorum_above(&self, height: Height, sets: &SeatSets) -> Option<Height> {
+        let mut voters = BTreeMap::<(Height, BlockHash), BTreeSet<&AccountId>>::new();
+        for (seat, heights) in self.votes.iter().filter(|(seat, _)| sets.is_voter(seat)) {
+            for (height, vote) in
+                heights.range(height.saturating_add(1)..).flat_map(|(h, v)| v.iter().map(move |v| (h, v)))
+            {
+                voters.entry((*height, vote.message.block)).or_default().insert(seat);
+            }
+        }
+        let quorum = voters.into_iter().rev().find(|(_, voters)| sets.has_quorum(voters.iter().copied()));
+        quorum.map(|((height, _), _)| height)
+    }
+
     /// How many of these seats voted at a height or above, for whatever block.
     pub fn seats_at_or_above(&self, height: Height, seats: &[AccountId]) -> usize {
         let voted =
@@ -122,7 +154,7 @@ impl VotePool {
         self.at(height).any(|vote| vote.message.block == *block)
     }
 
-    fn at(&self, height: Height) -> impl Iterator<Item = &SignedVote> {
+    fn at(&self, height: Height) -> impl Iterator<Item = &Verified<SignedVote>> {
         self.votes.values().filter_map(move |heights| heights.get(&height)).flatten()
     }
 
@@ -130,7 +162,7 @@ impl VotePool {
     /// above the justified height of its state: the one that makes that justified block final if there is one, else
     /// for the highest such ancestor. (Finality first: the votes on `parent` lift the justified height anyway, while
     /// the chance to finalise the justified block is gone once it is no longer the highest. docs/adr/0010.)
-    pub fn certificate(&self, tree: &BlockTree, parent: &BlockHash) -> Option<Certificate> {
+    pub fn certificate(&self, tree: &BlockTree, parent: &BlockHash) -> Option<Certificate<Verified<SignedVote>>> {
         let meta = tree.meta(parent)?;
         let justified = meta.justified.height;
         let root = tree.root();
@@ -159,7 +191,7 @@ impl VotePool {
     }
 
     /// Every vote above a height, for peers that may lack them.
-    pub fn above(&self, height: Height) -> impl Iterator<Item = &SignedVote> {
+    pub fn above(&self, height: Height) -> impl Iterator<Item = &Verified<SignedVote>> {
         self.votes.values().flat_map(move |heights| heights.range(height.saturating_add(1)..)).flat_map(|(_, v)| v)
     }
 
@@ -172,7 +204,7 @@ impl VotePool {
 /// Whether two votes of one seat exclude each other: two at one height, or one that surrounds the other.
 fn excludes(a: &SignedVote, b: &SignedVote) -> bool {
     let (a, b) = (&a.message, &b.message);
-    let surrounds = |x: &crate::types::Vote, y: &crate::types::Vote| x.justified < y.justified && y.height < x.height;
+    let surrounds = |x: &Vote, y: &Vote| x.justified < y.justified && y.height < x.height;
     (a.height == b.height && a != b) || surrounds(a, b) || surrounds(b, a)
 }
 
@@ -203,12 +235,11 @@ mod tests {
     use crate::fork_choice::choose_head;
     use crate::signed::{Signature, Signed};
     use crate::tree::tests::{grow, meta, root};
-    use crate::types::Vote;
 
-    fn vote(seat: u8, block: Checkpoint, justified: Height) -> SignedVote {
+    fn vote(seat: u8, block: Checkpoint, justified: Height) -> Verified<SignedVote> {
         let message =
             Vote { height: block.height, block: block.block, justified, ready: vec![], seat: AccountId([seat; 32]) };
-        Signed { message, signature: Signature([0; 64]) }
+        Verified::trusted(Signed { message, signature: Signature([0; 64]) })
     }
 
     fn seven() -> (BlockTree, VotePool) {
@@ -240,6 +271,38 @@ mod tests {
         assert!(pool.has_majority(&tree, &a1.block) && !pool.has_quorum(&tree, &a1.block));
         pool.insert(vote(5, a1, 0));
         assert!(pool.has_quorum(&tree, &a1.block));
+    }
+
+    #[test]
+    fn what_a_quorum_of_both_sets_voted_for_ahead_is_seen() {
+        let (tree, mut pool) = seven();
+        let sets = tree.root_meta().seats.clone();
+        let far = |height: Height| Checkpoint { height, block: Hash32([height as u8; 32]) };
+        for seat in 0..4 {
+            pool.insert(vote(seat, far(9), 7));
+        }
+        assert_eq!(pool.quorum_above(0, &sets), None, "four of seven");
+        pool.insert(vote(4, far(9), 7));
+        assert_eq!(pool.quorum_above(0, &sets), Some(9));
+        assert_eq!((pool.quorum_above(8, &sets), pool.quorum_above(9, &sets)), (Some(9), None));
+        // Five seats for five blocks say nothing.
+        (0..5).for_each(|seat| drop(pool.insert(vote(seat, Checkpoint { block: Hash32([seat; 32]), ..far(12) }, 7))));
+        assert_eq!(pool.quorum_above(u64::MAX, &sets), None);
+        assert_eq!(pool.quorum_above(0, &sets), Some(9));
+    }
+
+    #[test]
+    fn only_votes_that_would_be_kept_are_wanted() {
+        let (_, mut pool) = seven();
+        let at = |height: Height, n: u8| Checkpoint { height, block: Hash32([n; 32]) };
+        assert!(pool.wants(&vote(0, at(1, 1), 0).message));
+        for (seat, height) in [(99, 1), (0, 0), (0, 2_000), (0, u64::MAX)] {
+            assert!(!pool.wants(&vote(seat, at(height, 1), 0).message));
+        }
+        pool.insert(vote(0, at(1, 1), 0));
+        assert!(!pool.wants(&vote(0, at(1, 1), 0).message) && pool.wants(&vote(0, at(1, 2), 0).message));
+        pool.insert(vote(0, at(1, 2), 0));
+        assert!(!pool.wants(&vote(0, at(1, 3), 0).message), "two are evidence enough");
     }
 
     #[test]

@@ -51,18 +51,17 @@ pub enum ListError {
 pub fn check_list<'a>(
     limits: &Limits,
     interval: (&BlockHash, &TaskId, u32),
-    list: impl IntoIterator<Item = &'a Commitment>,
+    list: impl Iterator<Item = &'a Commitment> + Clone,
 ) -> Result<(), ListError> {
-    let (mut got, mut owners) = (0usize, BTreeMap::<AccountId, usize>::new());
+    let (got, mut owners) = (list.clone().count(), BTreeMap::<AccountId, usize>::new());
+    if got as u64 > u64::from(limits.list_cap) {
+        return Err(ListError::TooLong { got, limit: limits.list_cap });
+    }
     for commitment in list {
-        got += 1;
         *owners.entry(commitment.owner).or_default() += 1;
         if (&commitment.parent, &commitment.task, commitment.round) != interval {
             return Err(ListError::OtherInterval { owner: commitment.owner });
         }
-    }
-    if got as u64 > u64::from(limits.list_cap) {
-        return Err(ListError::TooLong { got, limit: limits.list_cap });
     }
     let limit = limits.commitments_per_owner;
     match owners.into_iter().find(|(_, got)| *got > usize::from(limit)) {
@@ -105,7 +104,7 @@ mod tests {
 
     fn check(list: &[Commitment]) -> Result<(), ListError> {
         let limits = ChainSpec::load("dev").unwrap().limits;
-        check_list(&limits, (&Hash32([1; 32]), &Hash32([2; 32]), 3), list)
+        check_list(&limits, (&Hash32([1; 32]), &Hash32([2; 32]), 3), list.iter())
     }
 
     #[test]

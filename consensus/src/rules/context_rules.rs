@@ -4,8 +4,9 @@ use podl_chain_spec::AccountId;
 
 use super::commitments::counted;
 use super::isolation::closing_set;
-use super::{BlockError, ContextError, IntervalContext};
+use super::{BlockError, ContextError};
 use crate::finality::{is_quorum, voters_on};
+use crate::interval_context::IntervalContext;
 use crate::shard::key_hash;
 use crate::state::{Checkpoint, Meta, StateView, majority};
 use crate::types::{Block, BlockHash, ClosingSet, Height, Outcome, ShardKey, SignedVote};

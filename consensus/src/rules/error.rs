@@ -3,8 +3,9 @@
 use podl_chain_spec::{AccountId, Amount, Hash32};
 
 use super::commitments::ListError;
+use super::execution::TransactionError;
 use super::transaction::FormError;
-use crate::execute::{ExecuteError, TransactionError};
+use super::vote::VoteError;
 use crate::shard::ShardError;
 use crate::signed::BadSignature;
 use crate::state::{Checkpoint, StateError};
@@ -63,6 +64,9 @@ pub enum BlockError {
     /// Bytes that are needed to judge it are not here yet.
     #[error("blob {0} is not available")]
     NotAvailable(BlobRoot),
+    /// This node's own check ended in a panic: a fault of this program.
+    #[error("this node's check of the block has panicked")]
+    Panicked,
     /// This node's state could not be read.
     #[error(transparent)]
     State(#[from] StateError),
@@ -80,27 +84,13 @@ impl BlockError {
             ) => Blame::Sender,
             Self::Work(WorkRuleError::Artefact(WorkError::UnknownVersion { .. }))
             | Self::Work(WorkRuleError::Shard(WorkError::UnknownVersion { .. }))
-            | Self::State(_) => Blame::Us,
+            | Self::State(_)
+            | Self::Panicked => Blame::Us,
             Self::Context(ContextError::Transaction { error: TransactionError::State(_), .. }) => Blame::Us,
             Self::UnknownParent { .. } | Self::NotAboveFinal { .. } | Self::Known(_) | Self::NotAvailable(_) => {
                 Blame::Nobody
             }
             Self::Isolation(_) | Self::Header(_) | Self::Context(_) | Self::Work(_) => Blame::Producer,
-        }
-    }
-
-    /// Whether the block can never become valid, so that it need not be judged again. The hash of a damaged copy may
-    /// be that of a valid block, so that what the sender is to blame for is not final.
-    pub fn is_final(&self) -> bool {
-        self.blame() == Blame::Producer
-    }
-}
-
-impl From<ExecuteError> for BlockError {
-    fn from(error: ExecuteError) -> Self {
-        match error {
-            ExecuteError::State(error) => Self::State(error),
-            ExecuteError::Transaction { index, error } => Self::Context(ContextError::Transaction { index, error }),
         }
     }
 }
@@ -157,12 +147,9 @@ pub enum IsolationError {
         /// Twice `seats.window`.
         limit: usize,
     },
-    /// Ready flags out of order, repeated or too many.
-    #[error("the ready flags of {seat:?} are not sorted, distinct and at most four")]
-    ReadyFlags {
-        /// Whose vote.
-        seat: AccountId,
-    },
+    /// A vote that counts nowhere.
+    #[error(transparent)]
+    Vote(#[from] VoteError),
     /// A vote in the body that is not for the parent, or in the certificate not for its block.
     #[error("the vote of {seat:?} is for {got:?}, expected {expected:?}")]
     VoteTarget {

@@ -2,7 +2,8 @@
 
 use podl_chain_spec::ChainSpec;
 
-use super::{HeaderError, IntervalContext};
+use super::HeaderError;
+use crate::interval_context::IntervalContext;
 use crate::types::Header;
 
 /// Checks height, time, task and round.

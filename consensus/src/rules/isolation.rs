@@ -3,11 +3,11 @@
 use podl_chain_spec::{ChainSpec, Hash32};
 
 use super::commitments::{check_list, position};
-use super::{IsolationError, transaction};
+use super::{IsolationError, transaction, vote};
 use crate::codec;
 use crate::signed::{Signable, Signed};
 use crate::state::Checkpoint;
-use crate::types::{Block, ClosingSet, Header, Opening, Outcome, OutcomeKind, READY_CAP, SignedVote, commitment_id};
+use crate::types::{Block, ClosingSet, Header, Opening, Outcome, OutcomeKind, SignedVote, commitment_id};
 
 type Result = std::result::Result<(), IsolationError>;
 
@@ -17,13 +17,30 @@ type Result = std::result::Result<(), IsolationError>;
 /// # Errors
 /// [`IsolationError`].
 pub fn check_form(spec: &ChainSpec, chain: &Hash32, block: &Block) -> Result {
-    let header = &block.header.message;
-    chain_matches(chain, header)?;
-    block_bytes(spec, block)?;
-    body_root(block)?;
+    frame(spec, chain, block)?;
     block.header.verify(chain).map_err(IsolationError::HeaderSignature)?;
+    contents(spec, chain, block)
+}
+
+/// The same for a block of one's own that is not signed yet.
+///
+/// # Errors
+/// [`IsolationError`].
+pub fn check_form_unsigned(spec: &ChainSpec, chain: &Hash32, block: &Block) -> Result {
+    frame(spec, chain, block)?;
+    contents(spec, chain, block)
+}
+
+/// What the producer's signature covers: chain, size, body.
+fn frame(spec: &ChainSpec, chain: &Hash32, block: &Block) -> Result {
+    chain_matches(chain, &block.header.message)?;
+    block_bytes(spec, block)?;
+    body_root(block)
+}
+
+fn contents(spec: &ChainSpec, chain: &Hash32, block: &Block) -> Result {
     kind(block)?;
-    view(header)?;
+    view(&block.header.message)?;
     votes(spec, block)?;
     certificate(spec, block)?;
     closings(spec, block)?;
@@ -72,9 +89,7 @@ fn vote_list(spec: &ChainSpec, votes: &[SignedVote], expected: Checkpoint) -> Re
         if got != expected {
             return Err(IsolationError::VoteTarget { seat, got, expected });
         }
-        if vote.ready.len() > READY_CAP || !vote.ready.is_sorted_by(|a, b| a < b) {
-            return Err(IsolationError::ReadyFlags { seat });
-        }
+        vote::check_form(vote)?;
     }
     Ok(())
 }
@@ -93,7 +108,7 @@ fn certificate(spec: &ChainSpec, block: &Block) -> Result {
 }
 
 /// The closings of a block, if its kind has any.
-pub(super) fn closing_set(block: &Block) -> Option<&ClosingSet> {
+pub(crate) fn closing_set(block: &Block) -> Option<&ClosingSet> {
     match &block.body.outcome {
         Outcome::Scored { closings, .. } | Outcome::Void { closings } => Some(closings),
         Outcome::Idle { .. } => None,
@@ -163,7 +178,7 @@ pub fn check_signatures(chain: &Hash32, block: &Block) -> Result {
     if let Some(set) = closing_set(block) {
         let parent = block.header.message.parent;
         for closing in &set.closings {
-            set.expand(parent, closing).verify(chain).map_err(IsolationError::ClosingSignature)?;
+            set.expand(parent, closing).closing.verify(chain).map_err(IsolationError::ClosingSignature)?;
         }
         each(chain, &set.union).map_err(IsolationError::CommitmentSignature)?;
     }

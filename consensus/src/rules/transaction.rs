@@ -6,6 +6,7 @@ use podl_chain_spec::{Amount, ChainSpec};
 
 use crate::codec;
 use crate::ranking::difficulty;
+use crate::signed::BadSignature;
 use crate::types::{BatchPayment, PublishTask, SignedTransaction, TransactionKind};
 use crate::workload::{NetworkError, WorkloadError, WorkloadVersions};
 
@@ -53,6 +54,17 @@ pub enum FormError {
     /// A task that cannot be published.
     #[error("the task cannot be published: {0}")]
     Publish(#[from] PublishError),
+}
+
+/// Why a transaction may wait nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransactionFormError {
+    /// It can be in no block.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// It is not signed by its sender.
+    #[error("the signature is not the sender's")]
+    Signature(#[from] BadSignature),
 }
 
 /// Why a task cannot be published, whatever the state.

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use podl_chain_spec::Caps;
 
-use super::{BlockError, IntervalContext, WorkRuleError};
+use super::{BlockError, WorkRuleError};
 use crate::hash::blob_root;
+use crate::interval_context::IntervalContext;
 use crate::shard::open_checked;
 use crate::types::{BlobRef, BlobRoot, Opening, Outcome, ShardKey, ShardRef};
 use crate::workload::{WorkError, WorkVerifier, Workload};

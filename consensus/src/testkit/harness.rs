@@ -10,14 +10,16 @@ use super::work::{Blobs, FakeVerifier, fake_artefact, fake_shard, small_workload
 use super::{number_hash, signing_key};
 use crate::chain::{BlockParts, Chain, Imported};
 use crate::finality::voters_on;
-use crate::rules::{BlockError, IntervalContext};
+use crate::interval_context::IntervalContext;
+use crate::rules::BlockError;
 use crate::shard::seal_shard;
 use crate::signed::Signed;
 use crate::state::{Account, MemoryStore, Meta, genesis_checkpoint, genesis_delta};
 use crate::types::{
-    Block, BlockHash, Certificate, Closing, ClosingList, ClosingSet, Commitment, Opening, PublishTask, ShardKey,
-    SignedTransaction, SignedVote, TaskId, Transaction, TransactionKind, Vote, commitment_id,
+    Block, BlockHash, Certificate, Closing, ClosingList, ClosingSet, Commitment, ListedClosing, Opening, PublishTask,
+    ShardKey, SignedTransaction, SignedVote, TaskId, Transaction, TransactionKind, Vote, commitment_id,
 };
+use crate::verified::Verified;
 use crate::workload::{WorkVerifier, Workload};
 
 /// A commitment and what opens it.
@@ -59,7 +61,7 @@ impl Harness {
     ///
     /// # Panics
     /// When there are none.
-    pub fn certificate(votes: Vec<SignedVote>) -> Certificate {
+    pub fn certificate(votes: Vec<Verified<SignedVote>>) -> Certificate<Verified<SignedVote>> {
         let first = &votes.first().expect("votes").message;
         Certificate { height: first.height, block: first.block, votes }
     }
@@ -89,7 +91,7 @@ impl Harness {
         parent: BlockHash,
         owner: u64,
         correct: u32,
-        transactions: Vec<SignedTransaction>,
+        transactions: Vec<Verified<SignedTransaction>>,
     ) -> BlockHash {
         let parts = BlockParts { transactions, ..self.parts(parent) };
         let block = self.scored(parent, owner, correct, parts);
@@ -166,15 +168,15 @@ impl<V: WorkVerifier> Harness<V> {
     }
 
     /// A signed vote of an account for a block.
-    pub fn vote(&self, voter: &AccountId, block: BlockHash, ready: &[TaskId]) -> SignedVote {
+    pub fn vote(&self, voter: &AccountId, block: BlockHash, ready: &[TaskId]) -> Verified<SignedVote> {
         let meta = self.meta(block);
         let vote =
             Vote { height: meta.height, block, justified: meta.justified.height, ready: ready.to_vec(), seat: *voter };
-        Signed::new(vote, &self.chain.chain_hash(), self.key_of(voter))
+        Verified::trusted(Signed::new(vote, &self.chain.chain_hash(), self.key_of(voter)))
     }
 
     /// Votes for a block of everybody who may vote on it, flagging these tasks ready; none for genesis.
-    pub fn votes(&self, block: BlockHash, ready: &[TaskId]) -> Vec<SignedVote> {
+    pub fn votes(&self, block: BlockHash, ready: &[TaskId]) -> Vec<Verified<SignedVote>> {
         let meta = self.meta(block);
         let Some(sets) = voters_on(&meta, meta.height) else { return Vec::new() };
         let mut voters: Vec<AccountId> = sets.current.iter().map(|seat| seat.account).collect();
@@ -218,13 +220,16 @@ impl<V: WorkVerifier> Harness<V> {
         seats: impl IntoIterator<Item = &'a AccountId>,
         rounds: &[Round],
     ) -> ClosingSet {
+        let signed: Vec<_> = seats.into_iter().map(|seat| self.closing(parent, seat, rounds)).collect();
+        ClosingSet::new(signed.iter().map(|closing| &**closing))
+    }
+
+    /// A seat's closing that lists these commitments.
+    pub fn closing(&self, parent: BlockHash, seat: &AccountId, rounds: &[Round]) -> Verified<ListedClosing> {
         let list = ClosingList::new(rounds.iter().map(|round| round.commitment.clone()));
-        let sign = |seat: &AccountId| {
-            let closing = Closing { parent, seat: *seat, list_root: list.root() };
-            Signed::new(closing, &self.chain.chain_hash(), self.key_of(seat))
-        };
-        let signed: Vec<_> = seats.into_iter().map(sign).collect();
-        ClosingSet::new(signed.iter().map(|closing| (closing, &list)))
+        let closing = Closing { parent, seat: *seat, list_root: list.root() };
+        let closing = Signed::new(closing, &self.chain.chain_hash(), self.key_of(seat));
+        Verified::trusted(ListedClosing { closing, list })
     }
 
     /// Everything that a calm producer has: all votes, no transactions.
@@ -288,7 +293,7 @@ impl<V: WorkVerifier> Harness<V> {
     }
 
     /// A signed transaction that pays its least fee.
-    pub fn transaction(&self, sender: u64, nonce: u64, kind: TransactionKind) -> SignedTransaction {
+    pub fn transaction(&self, sender: u64, nonce: u64, kind: TransactionKind) -> Verified<SignedTransaction> {
         let spec = self.chain.spec();
         let key = signing_key(sender);
         let sign = |fee| {
@@ -297,7 +302,7 @@ impl<V: WorkVerifier> Harness<V> {
         };
         // A larger fee takes more bytes; the widest one bounds them.
         let bytes = crate::codec::encode(&sign(Amount(u64::MAX))).len();
-        sign(crate::rules::transaction::least_fee(spec, bytes))
+        Verified::trusted(sign(crate::rules::transaction::least_fee(spec, bytes)))
     }
 
     /// A task of these plaintext shards, one a round, and their keys; the sealed shards are stored.
@@ -338,7 +343,7 @@ impl<V: WorkVerifier> Harness<V> {
         nonce: u64,
         task: PublishTask,
         keys: Vec<ShardKey>,
-    ) -> (SignedTransaction, TaskId) {
+    ) -> (Verified<SignedTransaction>, TaskId) {
         let transaction = self.transaction(sender, nonce, TransactionKind::Publish(Box::new(task)));
         let id = transaction.message.task_id().expect("a publish transaction");
         self.shard_keys.insert(id, keys);

@@ -8,9 +8,15 @@ use ed25519_dalek::SigningKey;
 use podl_chain_spec::{AccountId, Amount, ChainSpec, GenesisAccount, Hash32};
 
 use crate::signed::account_of;
+use crate::verified::Verified;
 
 pub use harness::{Harness, Round};
 pub use work::{Blobs, FakeVerifier, fake_artefact, fake_shard, golden_architecture, small_workload};
+
+/// Takes a value for verified without a check: for what tests made themselves, and for what only a broken door would let in.
+pub fn unchecked<T>(value: T) -> Verified<T> {
+    Verified::trusted(value)
+}
 
 /// A signing key that depends on nothing but its number.
 pub fn signing_key(number: u64) -> SigningKey {

@@ -50,6 +50,15 @@ impl ClosingList {
     }
 }
 
+/// A closing as it travels alone: with the list that its seat signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedClosing {
+    /// The signed closing.
+    pub closing: Signed<Closing>,
+    /// What it lists.
+    pub list: ClosingList,
+}
+
 /// Hash over the commitments' hashes in order.
 fn list_root(hashes: impl Iterator<Item = Hash32>) -> Hash32 {
     let bytes: Vec<u8> = hashes.flat_map(|h| h.0).collect();
@@ -103,10 +112,10 @@ pub enum ClosingSetError {
 
 impl ClosingSet {
     /// The set of some closings and their lists; each seat once (the first is kept).
-    pub fn new<'a>(closings: impl IntoIterator<Item = (&'a Signed<Closing>, &'a ClosingList)>) -> Self {
+    pub fn new<'a>(closings: impl IntoIterator<Item = &'a ListedClosing>) -> Self {
         let mut seats = BTreeMap::new();
         let mut union = BTreeMap::new();
-        for (closing, list) in closings {
+        for ListedClosing { closing, list } in closings {
             let seat = closing.message.seat;
             if seats.contains_key(&seat) {
                 continue;
@@ -155,13 +164,14 @@ impl ClosingSet {
     }
 
     /// The closing that `closing` stands for, as it was signed. Call after [`Self::check_form`].
-    pub fn expand(&self, parent: BlockHash, closing: &SeatClosing) -> Signed<Closing> {
-        let root = list_root(self.listed(closing).map(|c| c.message.hash()));
-        Signed { message: Closing { parent, seat: closing.seat, list_root: root }, signature: closing.signature }
+    pub fn expand(&self, parent: BlockHash, closing: &SeatClosing) -> ListedClosing {
+        let list = ClosingList(self.listed(closing).cloned().collect());
+        let message = Closing { parent, seat: closing.seat, list_root: list.root() };
+        ListedClosing { closing: Signed { message, signature: closing.signature }, list }
     }
 
     /// The commitments that a closing lists, in order.
-    pub fn listed<'a>(&'a self, closing: &'a SeatClosing) -> impl Iterator<Item = &'a Signed<Commitment>> {
+    pub fn listed<'a>(&'a self, closing: &'a SeatClosing) -> impl Iterator<Item = &'a Signed<Commitment>> + Clone {
         self.union.iter().enumerate().filter(|(i, _)| bit(closing, *i)).map(|(_, c)| c)
     }
 

@@ -7,7 +7,7 @@ mod transaction;
 mod vote;
 
 pub use block::{Block, Body, Header, Opening, Outcome, OutcomeKind, ShardKey, SignedHeader};
-pub use closing::{Closing, ClosingList, ClosingSet, ClosingSetError, SeatClosing};
+pub use closing::{Closing, ClosingList, ClosingSet, ClosingSetError, ListedClosing, SeatClosing};
 pub use commitment::{Commitment, CommitmentId, commitment_id};
 pub use transaction::{
     BatchPayment, BlobRef, Evidence, Payment, PublishTask, ShardRef, SignedTransaction, Transaction, TransactionKind,

@@ -39,11 +39,11 @@ pub type SignedVote = Signed<Vote>;
 /// Votes of a quorum on an ancestor, carried later than by its child. Without certificates, branches with a lower
 /// justified height deadlock (docs/protocol.md, section 6).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Certificate {
+pub struct Certificate<V = SignedVote> {
     /// Height of the ancestor.
     pub height: Height,
     /// The ancestor.
     pub block: BlockHash,
     /// Votes for it, sorted by seat, one per seat.
-    pub votes: Vec<SignedVote>,
+    pub votes: Vec<V>,
 }

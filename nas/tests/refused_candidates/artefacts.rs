@@ -1,6 +1,6 @@
 //! Bytes that are not the one artefact of a model.
 
-use podl_consensus::rules::{BlockError, IsolationError, WorkRuleError};
+use podl_consensus::rules::{Blame, BlockError, IsolationError, WorkRuleError};
 use podl_consensus::workload::WorkError;
 
 use crate::world::{IMAGES, OWNER, World, artefact, bad_artefact, layers, shard, spec, workload};
@@ -65,7 +65,11 @@ fn an_artefact_of_another_version_is_its_makers_fault() {
     let error = verdict(|bytes| bytes[8] = 2).unwrap_err();
     let what = "it is of version 2, this engine reads 1".to_owned();
     assert_eq!(Err(error.clone()), bad_artefact(WorkError::NotCanonical { what }));
-    assert!(error.is_final(), "the task is of a version that this node has, so nothing here is out of date");
+    assert_eq!(
+        error.blame(),
+        Blame::Producer,
+        "the task is of a version that this node has, so nothing here is out of date"
+    );
 }
 
 #[test]
@@ -90,7 +94,7 @@ fn an_artefact_that_is_not_to_be_had_is_nobodys_proof() {
     w.h.blobs.remove(&root);
     let error = w.judge(w.candidate(&[round])).unwrap_err();
     assert_eq!(error, BlockError::NotAvailable(root));
-    assert!(!error.is_final());
+    assert_ne!(error.blame(), Blame::Producer);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use podl_consensus::rules::{BlockError, WorkRuleError};
+use podl_consensus::rules::{Blame, BlockError, WorkRuleError};
 use podl_consensus::workload::WorkError;
 use podl_nas::data::generate;
 use podl_nas::train::{ThreadPool, TrainConfig, TrainJob, train_child};
@@ -93,5 +93,5 @@ fn a_shard_that_is_no_data_set_is_the_publishers_fault() {
     let error = w.judge(w.candidate(&[round])).unwrap_err();
     let what = "it is of version 2, this node reads 1".to_owned();
     assert_eq!(error, WorkRuleError::Shard(WorkError::ShardMalformed { what }).into());
-    assert!(error.is_final());
+    assert_eq!(error.blame(), Blame::Producer);
 }

@@ -3,9 +3,8 @@
 use podl_chain_spec::{AccountId, ChainSpec};
 use podl_consensus::chain::Prepared;
 use podl_consensus::rules::{BlockError, WorkRuleError};
-use podl_consensus::signed::Signed;
 use podl_consensus::testkit::{Harness, Round, account, signing_key, small_spec};
-use podl_consensus::types::{Block, BlockHash, Closing, ClosingList, ClosingSet, Opening, PublishTask};
+use podl_consensus::types::{Block, BlockHash, ClosingSet, Opening, PublishTask};
 use podl_consensus::workload::{
     Architecture, ConvLayer, DenseConfig, FixedPoint, InputShape, Network, Space, WorkError, WorkVerifier, Workload,
 };
@@ -143,20 +142,17 @@ impl World {
 
     /// Closings of seats with a list each.
     pub fn closings(&self, lists: &[(AccountId, Vec<&Round>)]) -> ClosingSet {
-        let signed: Vec<(Signed<Closing>, ClosingList)> = lists
-            .iter()
-            .map(|(seat, rounds)| {
-                let list = ClosingList::new(rounds.iter().map(|round| round.commitment.clone()));
-                let closing = Closing { parent: self.parent, seat: *seat, list_root: list.root() };
-                (Signed::new(closing, &self.h.chain.chain_hash(), self.h.key_of(seat)), list)
-            })
-            .collect();
-        ClosingSet::new(signed.iter().map(|(closing, list)| (closing, list)))
+        let close = |(seat, rounds): &(AccountId, Vec<&Round>)| {
+            let rounds: Vec<Round> = rounds.iter().map(|round| (*round).clone()).collect();
+            self.h.closing(self.parent, seat, &rounds)
+        };
+        let closings: Vec<_> = lists.iter().map(close).collect();
+        ClosingSet::new(closings.iter().map(|closing| &**closing))
     }
 
     /// Every rule but the work.
     pub fn prepare(&self, block: Block) -> Result<Prepared, BlockError> {
-        self.h.chain.prepare_import(block)
+        self.h.chain.prepare_import(self.h.chain.verify(block)?)
     }
 
     /// Every rule, without taking the block in.

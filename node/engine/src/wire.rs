@@ -1,12 +1,12 @@
 //! What nodes say to each other: gossip topics and the sync protocol, in canonical bytes with limits.
 
+use crate::sync::Status;
 use podl_chain_spec::ChainSpec;
 use podl_consensus::codec::{self, CodecError};
 use podl_consensus::signed::Signed;
 use podl_consensus::types::{
-    Block, BlockHash, Closing, ClosingList, Commitment, Height, ShardKey, SignedTransaction, SignedVote, TaskId,
+    Block, BlockHash, Commitment, Height, ListedClosing, ShardKey, SignedTransaction, SignedVote, TaskId,
 };
-use crate::sync::Status;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of an encoded commitment at most: three hashes, an account, a round, a signature.
@@ -87,7 +87,7 @@ pub enum Gossip {
     /// On [`Topic::Commitments`].
     Commitment(Signed<Commitment>),
     /// On [`Topic::Closings`].
-    Closing(Signed<Closing>, ClosingList),
+    Closing(ListedClosing),
     /// On [`Topic::Keys`].
     Key(KeyRelease),
     /// On [`Topic::Votes`].
@@ -102,7 +102,7 @@ impl Gossip {
         match self {
             Self::Transaction(_) => Topic::Transactions,
             Self::Commitment(_) => Topic::Commitments,
-            Self::Closing(..) => Topic::Closings,
+            Self::Closing(_) => Topic::Closings,
             Self::Key(_) => Topic::Keys,
             Self::Vote(_) => Topic::Votes,
             Self::Block(_) => Topic::Blocks,
@@ -114,7 +114,7 @@ impl Gossip {
         match self {
             Self::Transaction(m) => codec::encode(m),
             Self::Commitment(m) => codec::encode(m),
-            Self::Closing(m, list) => codec::encode(&(m, list)),
+            Self::Closing(m) => codec::encode(m),
             Self::Key(m) => codec::encode(m),
             Self::Vote(m) => codec::encode(m),
             Self::Block(m) => codec::encode(m),
@@ -130,10 +130,7 @@ impl Gossip {
         Ok(match topic {
             Topic::Transactions => Self::Transaction(codec::decode(bytes, limit)?),
             Topic::Commitments => Self::Commitment(codec::decode(bytes, limit)?),
-            Topic::Closings => {
-                let (closing, list) = codec::decode(bytes, limit)?;
-                Self::Closing(closing, list)
-            }
+            Topic::Closings => Self::Closing(codec::decode(bytes, limit)?),
             Topic::Keys => Self::Key(codec::decode(bytes, limit)?),
             Topic::Votes => Self::Vote(codec::decode(bytes, limit)?),
             Topic::Blocks => Self::Block(Box::new(codec::decode(bytes, limit)?)),
@@ -176,13 +173,44 @@ pub struct IntervalMessages {
     /// Commitments on the parent.
     pub commitments: Vec<Signed<Commitment>>,
     /// Closings on the parent, with their lists.
-    pub closings: Vec<(Signed<Closing>, ClosingList)>,
+    pub closings: Vec<ListedClosing>,
     /// The shard's key, if it is known.
     pub key: Option<KeyRelease>,
     /// Votes on the parent and on blocks above it.
     pub votes: Vec<SignedVote>,
     /// Blocks on the parent, candidates among them.
     pub blocks: Vec<BlockHash>,
+}
+
+/// Votes in an answer at most: those of two full seat sets at some heights.
+const ANSWER_VOTES: usize = 2_048;
+/// Hashes of blocks in an answer at most.
+const ANSWER_BLOCKS: usize = 64;
+
+impl IntervalMessages {
+    /// Whether these are no more than a node can hold of one interval.
+    pub fn is_bounded(&self, spec: &ChainSpec) -> bool {
+        self.commitments.len() <= spec.limits.list_cap as usize
+            && self.closings.len() <= usize::from(spec.seats.window)
+            && self.votes.len() <= ANSWER_VOTES
+            && self.blocks.len() <= ANSWER_BLOCKS
+    }
+
+    /// Drops what does not fit an answer: of votes the oldest, which are the first to be in blocks.
+    pub fn bound(&mut self, spec: &ChainSpec) {
+        self.commitments.truncate(spec.limits.list_cap as usize);
+        self.closings.truncate(usize::from(spec.seats.window));
+        self.blocks.truncate(ANSWER_BLOCKS);
+        self.votes.sort_by_key(|vote| std::cmp::Reverse(vote.message.height));
+        self.votes.truncate(ANSWER_VOTES);
+        let limit = sync_response_bytes(spec) - 1024;
+        while codec::encode(self).len() > limit {
+            // Closings carry whole lists, and each comes again by gossip.
+            if self.closings.pop().is_none() {
+                self.votes.truncate(self.votes.len() / 2);
+            }
+        }
+    }
 }
 
 /// Most bytes of an encoded sync response: a full block, or a range that stops before this.

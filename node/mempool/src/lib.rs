@@ -2,7 +2,7 @@
 //! carries them.
 //!
 //! Bounded in bytes, in transactions of one sender and in the gap to the sender's next nonce, so that a flood costs
-//! the flooder its own places and nobody else's. Signatures are checked by the caller before [`Mempool::insert`].
+//! the flooder its own places and nobody else's.
 
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use podl_chain_spec::{AccountId, Amount, Hash32};
 use podl_consensus::codec;
 use podl_consensus::types::SignedTransaction;
+use podl_consensus::verified::Verified;
 
 /// Limits of a mempool.
 #[derive(Clone, Debug)]
@@ -96,7 +97,7 @@ pub enum MempoolError {
 
 #[derive(Clone, Debug)]
 struct Entry {
-    transaction: SignedTransaction,
+    transaction: Verified<SignedTransaction>,
     id: Hash32,
     bytes: usize,
 }
@@ -143,18 +144,18 @@ impl Mempool {
     }
 
     /// A waiting transaction by its id.
-    pub fn get(&self, id: &Hash32) -> Option<&SignedTransaction> {
+    pub fn get(&self, id: &Hash32) -> Option<&Verified<SignedTransaction>> {
         let (sender, nonce) = self.ids.get(id)?;
         self.senders.get(sender)?.get(nonce).map(|e| &e.transaction)
     }
 
     /// All that wait, with their ids: by sender, each sender's in nonce order.
-    pub fn iter(&self) -> impl Iterator<Item = (Hash32, &SignedTransaction)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Hash32, &Verified<SignedTransaction>)> {
         self.senders.values().flat_map(BTreeMap::values).map(|e| (e.id, &e.transaction))
     }
 
     /// What waits of one sender, in nonce order.
-    pub fn of_sender(&self, sender: &AccountId) -> impl Iterator<Item = (Hash32, &SignedTransaction)> {
+    pub fn of_sender(&self, sender: &AccountId) -> impl Iterator<Item = (Hash32, &Verified<SignedTransaction>)> {
         self.senders.get(sender).into_iter().flat_map(BTreeMap::values).map(|e| (e.id, &e.transaction))
     }
 
@@ -164,13 +165,17 @@ impl Mempool {
         (state_nonce..).find(|n| !waiting.is_some_and(|w| w.contains_key(n))).unwrap_or(state_nonce)
     }
 
-    /// Takes a transaction whose signature and form were checked.
+    /// Takes a transaction.
     ///
     /// # Errors
     /// [`MempoolError`]; the mempool is then as before.
-    pub fn insert(&mut self, transaction: SignedTransaction, sender: SenderState) -> Result<Hash32, MempoolError> {
+    pub fn insert(
+        &mut self,
+        transaction: Verified<SignedTransaction>,
+        sender: SenderState,
+    ) -> Result<Hash32, MempoolError> {
         let id = transaction.message.id();
-        let bytes = codec::encode(&transaction).len();
+        let bytes = codec::encode(&*transaction).len();
         self.check(&transaction, id, bytes, sender)?;
         let entry = Entry { transaction, id, bytes };
         self.make_room(&entry)?;
@@ -267,7 +272,7 @@ impl Mempool {
         most_bytes: usize,
         most_count: usize,
         state: impl Fn(&AccountId) -> SenderState,
-    ) -> Vec<SignedTransaction> {
+    ) -> Vec<Verified<SignedTransaction>> {
         let mut chosen = Vec::new();
         let mut bytes = 0;
         let mut heads: BTreeSet<(u64, AccountId, u64)> = BTreeSet::new();

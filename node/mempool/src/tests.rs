@@ -1,4 +1,5 @@
 use podl_consensus::signed::{Signature, Signed};
+use podl_consensus::testkit::unchecked;
 use podl_consensus::types::{Payment, Transaction, TransactionKind};
 
 use super::*;
@@ -7,10 +8,10 @@ fn account(n: u8) -> AccountId {
     AccountId([n; 32])
 }
 
-fn transfer(sender: u8, nonce: u64, fee: u64) -> SignedTransaction {
+fn transfer(sender: u8, nonce: u64, fee: u64) -> Verified<SignedTransaction> {
     let kind = TransactionKind::Transfer(Payment { to: account(9), amount: Amount(1) });
     let message = Transaction { sender: account(sender), nonce, fee: Amount(fee), kind };
-    Signed { message, signature: Signature([0; 64]) }
+    unchecked(Signed { message, signature: Signature([0; 64]) })
 }
 
 const RICH: SenderState = SenderState { nonce: 0, spendable: Amount(1 << 40) };
@@ -51,7 +52,7 @@ fn each_refusal_has_its_own_error() {
 
 #[test]
 fn a_full_pool_keeps_who_pays_more_and_never_strands_a_nonce() {
-    let size = codec::encode(&transfer(1, 0, 1_000)).len();
+    let size = codec::encode(&*transfer(1, 0, 1_000)).len();
     let mut pool = pool(3 * size);
     pool.insert(transfer(1, 0, 1_000), RICH).unwrap();
     pool.insert(transfer(1, 1, 1_500), RICH).unwrap();

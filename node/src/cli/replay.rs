@@ -221,8 +221,8 @@ fn persist(
     for block in &imported.newly_final {
         batch.finalise(&block.hash, &block.block, &block.delta)?;
     }
-    for hash in &imported.pruned {
-        batch.prune_block(hash)?;
+    for block in &imported.pruned {
+        batch.prune_block(&block.hash())?;
     }
     batch.set_head(head)?;
     db.commit(batch)?;

@@ -1,19 +1,18 @@
 //! The core's queue: what comes in, and the handle through which it comes.
 
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use libp2p::PeerId;
 use podl_chain_spec::Hash32;
-use podl_consensus::chain::Checked;
+use podl_consensus::chain::{Checked, CheckedProposal};
 use podl_consensus::rules::BlockError;
-use podl_consensus::types::{Block, BlockHash, ShardKey};
+use podl_consensus::types::{BlockHash, ShardKey};
+use podl_engine::wire::SyncResponse;
 use podl_network::NetworkEvent;
 use tokio::sync::oneshot;
 
 use super::core::Core;
 use super::mining::{Committed, ScoredOwn};
-use podl_engine::wire::SyncResponse;
 
 /// Inputs that may wait. Gossip beyond that is dropped, as on a lossy network; everything else was asked for.
 pub(super) const QUEUE: usize = 8192;
@@ -33,7 +32,11 @@ pub(super) enum Input {
     /// A task's blobs were fetched, or not.
     TaskBlobs { task: Hash32, all: bool },
     /// The worker checked a block.
-    Worked { block: Arc<Block>, result: Box<Result<Checked, BlockError>> },
+    Worked { hash: BlockHash, result: Box<Result<Checked, BlockError>> },
+    /// The worker checked a block of this node's own before it is signed.
+    OwnChecked { parent: BlockHash, result: Box<Result<CheckedProposal, (BlockHash, BlockError)>> },
+    /// A thread that the node cannot do without has ended.
+    ThreadEnded { name: &'static str, reason: String },
     /// The worker tried a key on its shard; `None` when the shard is not here.
     ShardTried { key: ShardKey, key_hash: Hash32, opens: Option<bool> },
     /// The worker scored this node's own committed models.

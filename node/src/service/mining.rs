@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use podl_chain_spec::{Amount, Hash32};
-use podl_consensus::rules::IntervalContext;
+use podl_consensus::interval_context::IntervalContext;
 use podl_consensus::types::{BlockHash, Height, ModelRoot, ShardKey};
 use serde::{Deserialize, Serialize};
 

@@ -15,6 +15,7 @@ pub mod pool;
 mod publisher;
 mod signer;
 mod supply;
+mod watch;
 mod worker;
 
 pub use input::{CoreHandle, Stopped};

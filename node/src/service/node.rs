@@ -10,7 +10,7 @@ use podl_consensus::chain::Chain;
 use podl_consensus::state::StateError;
 use podl_network::{
     BlobError, BlobStore, NatConfig, Network, NetworkConfig, NetworkError, NetworkEvent, NetworkHandle, NetworkPorts,
-    Protocol, ProtocolLimits, TopicConfig,
+    Protocol, ProtocolLimits, TopicConfig, Verdict,
 };
 use podl_rpc::server::{Probe, RpcLimits, ServeError, Server, serve, serve_metrics};
 use podl_rpc::{Token, TokenError};
@@ -26,10 +26,11 @@ use super::pool::{Pool, PoolError, PoolParts};
 use super::publisher::Publisher;
 use super::signer::{SignError, Signer};
 use super::supply::SupplyAudits;
-use podl_engine::wire::{SYNC_REQUEST_BYTES, Topic, sync_response_bytes};
+use super::watch;
 use super::worker::Worker;
 use crate::config::NodeConfig;
 use crate::wallet::Wallet;
+use podl_engine::wire::{SYNC_REQUEST_BYTES, Topic, sync_response_bytes};
 
 /// Why a node did not start. Each is one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +144,7 @@ impl Node {
             result
         })?;
         let (pool_sender, pool_requests) = mpsc::channel(POOL_REQUESTS);
-        tokio::spawn(forward(events, handle.clone(), pool_sender));
+        tokio::spawn(forward(events, handle.clone(), network.clone(), pool_sender));
         let api = Api(Arc::new(Shared {
             core: handle.clone(),
             network: network.clone(),
@@ -297,6 +298,7 @@ pub fn pool_limits() -> ProtocolLimits {
 async fn forward(
     mut events: mpsc::Receiver<NetworkEvent>,
     core: CoreHandle,
+    network: NetworkHandle,
     pool: mpsc::Sender<podl_network::InboundRequest>,
 ) {
     while let Some(event) = events.recv().await {
@@ -310,12 +312,24 @@ async fn forward(
                 let _ = tokio::task::spawn_blocking(move || core.send(Input::Network(event))).await;
             }
             event => {
-                if !core.offer(Input::Network(event)) {
-                    tracing::debug!("the core is busy, a network message was dropped");
+                let judged = match &event {
+                    NetworkEvent::Gossip(message) => Some((message.id.clone(), message.peer)),
+                    _ => None,
+                };
+                if core.offer(Input::Network(event)) {
+                    continue;
+                }
+                tracing::debug!("the core is busy, a network message was dropped");
+                // Without a verdict the network would hold it for minutes.
+                if let Some((id, peer)) = judged {
+                    let _ = network.report(id, peer, Verdict::Ignore);
                 }
             }
         }
     }
+    // While the node stops, the core has heard of that first.
+    let reason = "it gives no more events".to_owned();
+    let _ = tokio::task::spawn_blocking(move || watch::report(&core, "network", reason)).await;
 }
 
 /// Answers `/health` and `/ready`.

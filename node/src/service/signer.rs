@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use podl_chain_spec::{AccountId, Hash32};
-use podl_consensus::chain::UnsignedBlock;
 use podl_consensus::guard::{Guard, GuardError, GuardRecord};
 use podl_consensus::signed::Signed;
-use podl_consensus::types::{Block, Closing, ClosingList, SignedVote, Vote};
+use podl_consensus::types::{Closing, ClosingList, Header, SignedHeader, SignedVote, Vote};
 use podl_storage::{Aux, Database, StorageError};
 
 use crate::wallet::Wallet;
@@ -92,15 +91,14 @@ impl Signer {
         Ok((signed, list))
     }
 
-    /// Signs a block.
+    /// Signs a block's header.
     ///
     /// # Errors
     /// [`SignError`].
-    pub fn block(&mut self, unsigned: UnsignedBlock) -> Result<Block, SignError> {
-        let permit = self.guard.authorise_block(unsigned.header.clone())?;
+    pub fn header(&mut self, header: Header) -> Result<SignedHeader, SignError> {
+        let permit = self.guard.authorise_block(header)?;
         let account = self.account();
-        let header = permit.sign(&self.chain, self.wallet.key(), |record| persist(&self.db, &account, record))?;
-        Ok(unsigned.with_header(header))
+        Ok(permit.sign(&self.chain, self.wallet.key(), |record| persist(&self.db, &account, record))?)
     }
 
     /// Forgets what lies below the last final block.

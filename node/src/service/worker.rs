@@ -1,26 +1,37 @@
 //! The worker thread: everything that takes an inference pass. It needs no state, so the core never waits for it.
+//!
+//! # Correctness
+//! A job that panics is a fault of this program that somebody's bytes found: it ends the job, not the thread, and its block
+//! counts as one that this node cannot judge. Should the thread end all the same, the core hears of it and stops the node.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use podl_chain_spec::{ChainSpec, Hash32};
-use podl_consensus::chain::Prepared;
-use podl_consensus::rules::{BlockError, IntervalContext, WorkJob};
-use podl_consensus::shard::open_checked;
-use podl_consensus::types::{BlobRoot, Block, ShardKey};
+use podl_consensus::chain::{Prepared, Proposed};
+use podl_consensus::interval_context::IntervalContext;
+use podl_consensus::rules::{BlobSource, BlockError, WorkJob};
+use podl_consensus::types::{BlobRoot, ShardKey};
 use podl_consensus::workload::WorkVerifier;
 use podl_network::BlobStore;
 
+use super::core::CoreError;
 use super::input::{CoreHandle, Input};
 use super::mining::{OwnModel, ScoredOwn};
+use super::watch;
+
+const NAME: &str = "podl-score";
 
 /// A job for the worker.
 pub(super) enum Job {
     /// Check a block's work.
-    Check { block: Arc<Block>, prepared: Box<Prepared> },
+    Check { prepared: Box<Prepared> },
+    /// Check the work of a block of this node's own, before it is signed.
+    CheckOwn { proposed: Box<Proposed> },
     /// Try a key on its shard.
-    TryKey { interval: Arc<IntervalContext>, key: ShardKey, key_hash: Hash32 },
+    TryKey { shard: Box<WorkJob>, key: ShardKey, key_hash: Hash32 },
     /// Score this node's own models on the shard that the job opens, and find out whether the best may win.
     ScoreOwn { interval: Arc<IntervalContext>, key: Option<ShardKey>, shard: Box<WorkJob>, models: Vec<OwnModel> },
 }
@@ -47,17 +58,19 @@ impl Worker {
         core: CoreHandle,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = channel();
-        let context = Context { spec, blobs, verifier, core };
-        let thread = std::thread::Builder::new().name("podl-score".into()).spawn(move || work(&context, &queue))?;
+        let context = Context { spec, blobs, verifier, core: core.clone() };
+        let thread = watch::spawn(NAME, core, move || work(&context, &queue))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// Queues a job. Jobs are bounded by those who ask: the interval machine checks few candidates at a time.
-    pub fn post(&self, job: Job) {
-        if let Some(jobs) = &self.jobs {
-            // The thread lives as long as this sender.
-            let _ = jobs.send(job);
-        }
+    ///
+    /// # Errors
+    /// [`CoreError::ThreadEnded`] when nobody is there to do it.
+    pub fn post(&self, job: Job) -> Result<(), CoreError> {
+        let ended = || CoreError::ThreadEnded { name: NAME, reason: "it takes no more jobs".into() };
+        let jobs = self.jobs.as_ref().ok_or_else(ended)?;
+        jobs.send(job).map_err(|_| ended())
     }
 }
 
@@ -73,22 +86,78 @@ impl Drop for Worker {
 
 fn work(context: &Context, queue: &Receiver<Job>) {
     while let Ok(job) = queue.recv() {
-        let done = match job {
-            Job::Check { block, prepared } => {
-                let source = |root: &BlobRoot| blob(&context.blobs, root);
-                let result = prepared.check_work(&source, context.verifier.as_ref());
-                Input::Worked { block, result: Box::new(result) }
+        if context.core.send(context.run(job)).is_err() {
+            return;
+        }
+    }
+}
+
+/// What a job gives, or `None` when it panicked; the panic itself is in the log.
+fn contained<T>(what: &str, job: impl FnOnce() -> T) -> Option<T> {
+    // Nothing of a job that panicked is used again; what jobs share keeps whole entries only.
+    let done = catch_unwind(AssertUnwindSafe(job)).ok();
+    if done.is_none() {
+        tracing::error!(what, "a check has panicked: please report it with the lines above");
+    }
+    done
+}
+
+impl Context {
+    fn run(&self, job: Job) -> Input {
+        let source = |root: &BlobRoot| blob(&self.blobs, root);
+        let verifier = self.verifier.as_ref();
+        match job {
+            Job::Check { prepared } => {
+                let hash = prepared.hash();
+                let checked = contained("the work of a block", || prepared.check_work(&source, verifier));
+                Input::Worked { hash, result: Box::new(checked.unwrap_or(Err(BlockError::Panicked))) }
             }
-            Job::TryKey { interval, key, key_hash } => {
-                Input::ShardTried { key, key_hash, opens: try_key(context, &interval, &key) }
+            Job::CheckOwn { proposed } => {
+                let header = &proposed.unsigned().header;
+                let (parent, name) = (header.parent, header.hash());
+                let checked = contained("the work of an own block", || proposed.check_work(&source, verifier));
+                let result = checked.unwrap_or(Err(BlockError::Panicked)).map_err(|error| (name, error));
+                Input::OwnChecked { parent, result: Box::new(result) }
+            }
+            Job::TryKey { shard, key, key_hash } => {
+                let opens = contained("a released key", || try_key(&shard, &source, verifier)).unwrap_or(Some(false));
+                Input::ShardTried { key, key_hash, opens }
             }
             Job::ScoreOwn { interval, key, shard, models } => {
-                let best = score_own(context, &interval, &shard, models);
+                let best = contained("own models", || self.score_own(&interval, &shard, models)).flatten();
                 Input::ScoredOwn(ScoredOwn { parent: interval.parent.block, key, best })
             }
-        };
-        if context.core.send(done).is_err() {
-            return;
+        }
+    }
+
+    /// The best of some models, if it may win: its count, and its multiply-accumulate bits.
+    fn score_own(
+        &self,
+        interval: &IntervalContext,
+        job: &WorkJob,
+        models: Vec<OwnModel>,
+    ) -> Option<(OwnModel, u32, u64)> {
+        let (workload, caps, verifier) = (&interval.workload, &self.spec.caps, self.verifier.as_ref());
+        let source = |root: &BlobRoot| blob(&self.blobs, root);
+        let shard = job.shard(&source, verifier).inspect_err(|error| {
+            tracing::warn!(%error, "the shard of this interval could not be opened, nothing to show");
+        });
+        let shard = shard.ok()?;
+        let scored = models.into_iter().filter_map(|model| {
+            let bytes = blob(&self.blobs, &model.model_root)?;
+            let facts = verifier.model_facts(workload, caps, &bytes).ok()?;
+            let correct = verifier.score(workload, caps, &bytes, &shard).ok()?;
+            Some((correct, std::cmp::Reverse(facts.mac_bits), model))
+        });
+        let (correct, mac_bits, model) = scored.max_by_key(|(correct, mac_bits, _)| (*correct, *mac_bits))?;
+        match job.check_gain(correct, &source, verifier) {
+            // Others would refuse the block, and count it against this node.
+            Err(BlockError::Work(error)) => {
+                tracing::info!(%error, "the best of this node's models is not shown");
+                None
+            }
+            // Without the model to beat the block cannot be checked, and is not signed; see the check that follows.
+            Ok(_) | Err(_) => Some((model, correct, mac_bits.0)),
         }
     }
 }
@@ -103,65 +172,14 @@ fn blob(blobs: &BlobStore, root: &BlobRoot) -> Option<Arc<Vec<u8>>> {
     }
 }
 
-/// The opened shard of an interval; `Err(None)` when it is not here, `Err(Some)` when the key does not open it.
-fn open_shard(
-    context: &Context,
-    interval: &IntervalContext,
-    key: Option<&ShardKey>,
-) -> Result<Vec<u8>, Option<String>> {
-    let (workload, caps) = (&interval.workload, &context.spec.caps);
-    let plain = match (&interval.published, key, interval.filler_seed()) {
-        (Some(round), Some(key), _) => {
-            let sealed = blob(&context.blobs, &round.shard.sealed.root).ok_or(None)?;
-            open_checked(&round.shard, key, &sealed).map_err(|e| Some(e.to_string()))?
-        }
-        (None, _, Some(seed)) => {
-            context.verifier.filler_shard(workload, caps, seed).map_err(|e| Some(e.to_string()))?
-        }
-        _ => return Err(None),
-    };
-    context.verifier.parse_shard(workload, caps, &plain).map_err(|e| Some(e.to_string()))?;
-    Ok(plain)
-}
-
-fn try_key(context: &Context, interval: &IntervalContext, key: &ShardKey) -> Option<bool> {
-    match open_shard(context, interval, Some(key)) {
+/// Whether a key opens its shard; `None` when the shard is not here.
+fn try_key(shard: &WorkJob, source: &dyn BlobSource, verifier: &dyn WorkVerifier) -> Option<bool> {
+    match shard.shard(source, verifier) {
         Ok(_) => Some(true),
-        Err(None) => None,
-        Err(Some(reason)) => {
-            tracing::warn!(task = %interval.task.short(), round = interval.round, %reason, "the released key is no use");
+        Err(BlockError::NotAvailable(_)) => None,
+        Err(error) => {
+            tracing::warn!(%error, "the released key is no use");
             Some(false)
         }
-    }
-}
-
-/// The best of some models, if it may win: its count, and its multiply-accumulate bits.
-fn score_own(
-    context: &Context,
-    interval: &IntervalContext,
-    job: &WorkJob,
-    models: Vec<OwnModel>,
-) -> Option<(OwnModel, u32, u64)> {
-    let (workload, caps, verifier) = (&interval.workload, &context.spec.caps, context.verifier.as_ref());
-    let source = |root: &BlobRoot| blob(&context.blobs, root);
-    let shard = job.shard(&source, verifier).inspect_err(|error| {
-        tracing::warn!(%error, "the shard of this interval could not be opened, nothing to show");
-    });
-    let shard = shard.ok()?;
-    let scored = models.into_iter().filter_map(|model| {
-        let bytes = blob(&context.blobs, &model.model_root)?;
-        let facts = verifier.model_facts(workload, caps, &bytes).ok()?;
-        let correct = verifier.score(workload, caps, &bytes, &shard).ok()?;
-        Some((correct, std::cmp::Reverse(facts.mac_bits), model))
-    });
-    let (correct, mac_bits, model) = scored.max_by_key(|(correct, mac_bits, _)| (*correct, *mac_bits))?;
-    match job.check_gain(correct, &source, verifier) {
-        // Others would refuse the block, and count it against this node.
-        Err(BlockError::Work(error)) => {
-            tracing::info!(%error, "the best of this node's models is not shown");
-            None
-        }
-        // Whoever has the model to beat will know.
-        Ok(_) | Err(_) => Some((model, correct, mac_bits.0)),
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use podl_consensus::interval::{Event, Message};
 use podl_consensus::signed::Signed;
-use podl_consensus::types::{Block, Closing, ClosingList, SignedVote, Vote};
+use podl_consensus::testkit::unchecked;
+use podl_consensus::types::{Block, Closing, ClosingList, ListedClosing, SignedVote, Vote};
+use podl_consensus::verified::VerifiedBlock;
 
 use super::deliver::Wire;
 use super::setup::Reveal;
@@ -45,19 +47,18 @@ impl World {
     }
 
     /// One closing to one half, an empty or shorter one to the other.
-    pub(super) fn close_twice(&mut self, number: usize, closing: Signed<Closing>, list: ClosingList) {
+    pub(super) fn close_twice(&mut self, number: usize, listed: ListedClosing) {
         let node = &self.nodes[number];
-        let fewer = ClosingList::new(list.0.iter().skip(1).cloned());
-        let message = Closing { list_root: fewer.root(), ..closing.message.clone() };
-        let other = Signed::new(message, &self.chain, &node.key);
+        let list = ClosingList::new(listed.list.0.iter().skip(1).cloned());
+        let message = Closing { list_root: list.root(), ..listed.closing.message.clone() };
+        let other = ListedClosing { closing: Signed::new(message, &self.chain, &node.key), list };
         let (one, two) = self.halves(number);
-        self.send_part(number, &one, &Wire::Gossip(Message::Closing(closing, list)));
-        self.send_part(number, &two, &Wire::Gossip(Message::Closing(other, fewer)));
+        self.send_part(number, &one, &Wire::Gossip(Message::Closing(listed)));
+        self.send_part(number, &two, &Wire::Gossip(Message::Closing(other)));
     }
 
     /// Shows a block to these nodes and to its own machine; an equivocator shows a second one to half of them.
-    pub(super) fn show_block(&mut self, number: usize, block: Block, to: &[usize]) {
-        let block = Arc::new(block);
+    pub(super) fn show_block(&mut self, number: usize, block: VerifiedBlock, to: &[usize]) {
         self.feed(number, Event::Candidate(block.clone()));
         let twin = self.nodes[number].conduct.equivocate.then(|| self.twin(number, &block)).flatten();
         let Some(twin) = twin else { return self.send_part(number, to, &Wire::Gossip(Message::Block(block))) };
@@ -67,24 +68,24 @@ impl World {
     }
 
     /// Another valid block on the same parent: without votes.
-    fn twin(&mut self, number: usize, block: &Block) -> Option<Arc<Block>> {
+    fn twin(&mut self, number: usize, block: &Block) -> Option<VerifiedBlock> {
         let mut parts = self.parts(number, &block.parent())?;
         parts.votes.clear();
         parts.time_ms += 1;
         let node = &self.nodes[number];
         let view = block.header.message.view;
         let unsigned = node.ledger.build(block.parent(), node.account, view, block.body.outcome.clone(), parts)?;
-        let twin = Arc::new(unsigned.sign(&node.key));
+        let twin = Arc::new(unchecked(unsigned.sign(&node.key)));
         self.created.entry(twin.height()).or_default().push(twin.hash());
         Some(twin)
     }
 
     /// Shows a candidate as the node's conduct has it.
-    pub(super) fn reveal(&mut self, number: usize, block: Block) {
+    pub(super) fn reveal(&mut self, number: usize, block: VerifiedBlock) {
         let others = self.others(number);
         let reveal_ms = self.spec.phases.reveal_ms;
-        let later = |world: &mut Self, to: Vec<usize>, after: u64, block: &Block| {
-            let wire = Wire::Gossip(Message::Block(Arc::new(block.clone())));
+        let later = |world: &mut Self, to: Vec<usize>, after: u64, block: &VerifiedBlock| {
+            let wire = Wire::Gossip(Message::Block(block.clone()));
             world.schedule(world.now + after, Happening::Send { from: number, to, wire });
         };
         match self.nodes[number].conduct.reveal {

@@ -1,13 +1,13 @@
 //! Links: who gets what, when, and whether at all.
 
-use std::sync::Arc;
-
 use podl_chain_spec::Hash32;
 use podl_consensus::codec::encode;
 use podl_consensus::hash::{Domain, hash_value};
 use podl_consensus::interval::{Event, Message};
 use podl_consensus::signed::Signed;
+use podl_consensus::testkit::unchecked;
 use podl_consensus::types::{Block, BlockHash, Commitment, Height};
+use podl_consensus::verified::{Verified, VerifiedBlock};
 
 use super::world::{Happening, World};
 
@@ -19,23 +19,23 @@ const BLOCKS_AT_ONCE: usize = 64;
 /// What travels.
 #[derive(Clone, Debug)]
 pub(super) enum Wire {
-    Commitment(Signed<Commitment>),
+    Commitment(Verified<Signed<Commitment>>),
     Gossip(Message),
     /// Please send this block and what it builds on above a height.
     Fetch(BlockHash, Height),
-    Blocks(Vec<Arc<Block>>),
+    Blocks(Vec<VerifiedBlock>),
 }
 
 impl Wire {
     fn bytes(&self) -> u64 {
         let bytes = match self {
-            Self::Commitment(commitment) => encode(commitment).len(),
+            Self::Commitment(commitment) => encode(&**commitment).len(),
             Self::Gossip(Message::Vote(vote)) => encode(vote).len(),
-            Self::Gossip(Message::Closing(closing, list)) => encode(closing).len() + encode(list).len(),
+            Self::Gossip(Message::Closing(closing)) => encode(closing).len(),
             Self::Gossip(Message::Key(key)) => encode(key).len(),
-            Self::Gossip(Message::Block(block)) => encode(&**block).len(),
+            Self::Gossip(Message::Block(block)) => encode(&***block).len(),
             Self::Fetch(..) => 40,
-            Self::Blocks(blocks) => blocks.iter().map(|block| encode(&**block).len()).sum(),
+            Self::Blocks(blocks) => blocks.iter().map(|block| encode(&***block).len()).sum(),
         };
         bytes as u64
     }
@@ -47,7 +47,7 @@ impl Wire {
         match self {
             Self::Commitment(commitment) => Some(commitment.message.hash()),
             Self::Gossip(Message::Vote(vote)) => Some(hash_value(Domain::Vote, vote)),
-            Self::Gossip(Message::Closing(closing, _)) => Some(hash_value(Domain::Closing, closing)),
+            Self::Gossip(Message::Closing(listed)) => Some(hash_value(Domain::Closing, &listed.closing)),
             Self::Gossip(Message::Key(key)) => Some(hash_value(Domain::ShardKey, key)),
             Self::Gossip(Message::Block(block)) => Some(block.hash()),
             Self::Fetch(..) | Self::Blocks(_) => None,
@@ -123,8 +123,8 @@ impl World {
         }
         match wire {
             Wire::Commitment(commitment) => self.feed(to, Event::Commitment(commitment)),
-            Wire::Gossip(Message::Vote(vote)) => self.feed(to, Event::Vote(vote)),
-            Wire::Gossip(Message::Closing(closing, list)) => self.feed(to, Event::Closing(closing, list)),
+            Wire::Gossip(Message::Vote(vote)) => self.feed(to, Event::Vote(unchecked(vote))),
+            Wire::Gossip(Message::Closing(closing)) => self.feed(to, Event::Closing(unchecked(closing))),
             Wire::Gossip(Message::Key(key)) => self.feed(to, Event::Key(key)),
             Wire::Gossip(Message::Block(block)) if self.may_see(to, &block) => self.feed(to, Event::Candidate(block)),
             Wire::Gossip(Message::Block(_)) => {}
@@ -140,7 +140,7 @@ impl World {
     }
 
     /// Validates blocks that came in order, one after the other, a little later each.
-    fn sync(&mut self, to: usize, blocks: &[Arc<Block>]) {
+    fn sync(&mut self, to: usize, blocks: &[VerifiedBlock]) {
         let mut at = self.now;
         let life = self.nodes[to].life;
         for block in blocks.iter().filter(|block| self.may_see(to, block)).cloned().collect::<Vec<_>>() {

@@ -1,10 +1,12 @@
 //! What nodes do about the effects of their machines.
 
-use podl_consensus::chain::BlockParts;
+use podl_consensus::chain::{BlockParts, Claim};
 use podl_consensus::interval::{Effect, Event, Message, Phase};
 use podl_consensus::shard::key_hash;
 use podl_consensus::state::Checkpoint;
-use podl_consensus::types::{Block, BlockHash, ClosingList, Outcome, OutcomeKind, ShardKey, Vote};
+use podl_consensus::testkit::unchecked;
+use podl_consensus::types::{BlockHash, ClosingList, ListedClosing, OutcomeKind, ShardKey, Vote};
+use podl_consensus::verified::VerifiedBlock;
 
 use super::deliver::Wire;
 use super::monitor::Violation;
@@ -66,12 +68,12 @@ impl World {
         let Ok(closing) = signed;
         // After a restart the guard answers with the closing that it signed before, and its list.
         let Some((_, list)) = node.guard.closing(&parent.block) else { return };
-        let list = list.clone();
-        self.feed(number, Event::Closing(closing.clone(), list.clone()));
+        let closing = ListedClosing { closing, list: list.clone() };
+        self.feed(number, Event::Closing(unchecked(closing.clone())));
         if self.nodes[number].conduct.equivocate {
-            return self.close_twice(number, closing, list);
+            return self.close_twice(number, closing);
         }
-        self.broadcast(number, Message::Closing(closing, list));
+        self.broadcast(number, Message::Closing(closing));
     }
 
     fn vote(&mut self, number: usize, vote: Vote) {
@@ -87,7 +89,7 @@ impl World {
             Ok::<(), std::convert::Infallible>(())
         });
         let Ok(vote) = signed;
-        self.feed(number, Event::Vote(vote.clone()));
+        self.feed(number, Event::Vote(unchecked(vote.clone())));
         if self.is_honest(number) {
             self.monitor.voted(self.now, number, &vote.message);
         }
@@ -102,40 +104,41 @@ impl World {
     }
 
     fn propose(&mut self, node: usize, parent: Checkpoint, view: u32, kind: OutcomeKind, key: Option<ShardKey>) {
-        let outcome = match kind {
+        let claim = match kind {
             OutcomeKind::Void => {
                 let machine = self.nodes[node].machine.as_ref();
-                let Some(closings) = machine.and_then(|m| m.closing_set(&parent.block, None)) else { return };
-                Outcome::Void { closings }
+                let Some(closings) = machine.and_then(|m| m.majority_closings(&parent.block, None)) else { return };
+                Claim::Void { closings }
             }
-            OutcomeKind::Idle | OutcomeKind::Scored => Outcome::Idle { key },
+            OutcomeKind::Idle | OutcomeKind::Scored => Claim::Idle { key },
         };
-        if let Some(block) = self.make_block(node, parent.block, view, outcome) {
+        if let Some(block) = self.make_block(node, parent.block, view, claim) {
             let others = self.others(node);
             self.show_block(node, block, &others);
         }
     }
 
-    /// Builds a block, has the guard allow it and signs it. With other votes left out where conduct or setup say so.
+    /// Builds a block, checks it as others will, has the guard allow it and signs it. With other votes left out where
+    /// conduct or setup say so.
     pub(super) fn make_block(
         &mut self,
         number: usize,
         parent: BlockHash,
         view: u32,
-        outcome: Outcome,
-    ) -> Option<Block> {
+        claim: Claim,
+    ) -> Option<VerifiedBlock> {
         let chain = self.chain;
         let parts = self.parts(number, &parent)?;
         let node = &mut self.nodes[number];
-        let unsigned = node.ledger.build(parent, node.account, view, outcome, parts)?;
-        let permit = node.guard.authorise_block(unsigned.header.clone()).ok()?;
+        let proposal = node.ledger.propose(parent, node.account, view, claim, parts)?;
+        let permit = node.guard.authorise_block(proposal.header().clone()).ok()?;
         let disk = &mut node.guard_disk;
         let signed = permit.sign(&chain, &node.key, |record| {
             *disk = record.to_bytes();
             Ok::<(), std::convert::Infallible>(())
         });
         let Ok(header) = signed;
-        let block = unsigned.with_header(header);
+        let block = proposal.signed(header).ok()?.block().clone();
         self.created.entry(block.height()).or_default().push(block.hash());
         Some(block)
     }

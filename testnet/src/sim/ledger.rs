@@ -7,12 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use podl_chain_spec::{AccountId, ChainSpec};
-use podl_consensus::chain::{BlockParts, Chain, Checked, UnsignedBlock};
+use podl_consensus::chain::{BlockParts, Chain, Checked, CheckedProposal, Claim, UnsignedBlock};
 use podl_consensus::interval::ChainView;
 use podl_consensus::rules::BlockError;
 use podl_consensus::state::{Checkpoint, MemoryStore, Meta, genesis_checkpoint, genesis_delta};
 use podl_consensus::testkit::{Blobs, FakeVerifier};
-use podl_consensus::types::{Block, BlockHash, Outcome, ShardKey};
+use podl_consensus::types::{BlockHash, Outcome, ShardKey};
+use podl_consensus::verified::VerifiedBlock;
 
 /// Artefacts and sealed shards, served to everybody at once.
 pub type SharedBlobs = Rc<RefCell<Blobs>>;
@@ -62,7 +63,7 @@ impl Ledger {
     /// # Panics
     /// When the chain lost the state of its final block.
     #[allow(clippy::type_complexity, reason = "root, its meta, and the blocks above: read once, right here")]
-    pub fn reload(&self) -> (Checkpoint, Arc<Meta>, Vec<(Arc<Block>, Arc<Meta>)>) {
+    pub fn reload(&self) -> (Checkpoint, Arc<Meta>, Vec<(VerifiedBlock, Arc<Meta>)>) {
         let root = self.chain.finalised();
         let meta = self.chain.meta(&root.block).expect("the final block's state").clone();
         let mut above: Vec<_> = self
@@ -79,13 +80,13 @@ impl Ledger {
     ///
     /// # Errors
     /// [`BlockError`].
-    pub fn import(&mut self, block: &Block) -> Result<Arc<Meta>, BlockError> {
+    pub fn import(&mut self, block: &VerifiedBlock) -> Result<Arc<Meta>, BlockError> {
         let imported = self.chain.commit(self.checked(block)?)?;
         self.chain.fold_with(|store, deltas| deltas.iter().for_each(|delta| store.apply(delta)));
         Ok(imported.meta)
     }
 
-    fn checked(&self, block: &Block) -> Result<Checked, BlockError> {
+    fn checked(&self, block: &VerifiedBlock) -> Result<Checked, BlockError> {
         let shared = self.validated.as_ref().map(|validated| validated.borrow_mut());
         let known = shared.as_ref().and_then(|validated| validated.get(&block.hash()).cloned());
         if let Some(checked) = known {
@@ -99,7 +100,20 @@ impl Ledger {
         Ok(checked)
     }
 
-    /// A block to be signed; `None` when the rules allow none.
+    /// A block that others will take, to be signed; `None` when there can be none.
+    pub fn propose(
+        &self,
+        parent: BlockHash,
+        producer: AccountId,
+        view: u32,
+        claim: Claim,
+        parts: BlockParts,
+    ) -> Option<CheckedProposal> {
+        let proposed = self.chain.propose(parent, producer, view, claim, parts).ok()?;
+        proposed.check_work(&*self.blobs.borrow(), &FakeVerifier).ok()
+    }
+
+    /// A block to be signed by who does not care whether others take it; `None` when the rules allow none.
     pub fn build(
         &self,
         parent: BlockHash,

@@ -1,14 +1,16 @@
 //! Miners and the publisher.
 
 use podl_chain_spec::{ChainSpec, Hash32};
+use podl_consensus::chain::Claim;
 use podl_consensus::interval::{Event, Message};
 use podl_consensus::shard::seal_shard;
 use podl_consensus::signed::Signed;
-use podl_consensus::testkit::{Blobs, fake_artefact, fake_shard, number_hash, signing_key, small_workload};
+use podl_consensus::testkit::{Blobs, fake_artefact, fake_shard, number_hash, signing_key, small_workload, unchecked};
 use podl_consensus::types::{
-    BlockHash, Commitment, Opening, Outcome, PublishTask, ShardKey, SignedTransaction, TaskId, Transaction,
-    TransactionKind, commitment_id,
+    BlockHash, Commitment, Opening, PublishTask, ShardKey, SignedTransaction, TaskId, Transaction, TransactionKind,
+    commitment_id,
 };
+use podl_consensus::verified::Verified;
 use podl_consensus::workload::Workload;
 
 use super::deliver::Wire;
@@ -28,7 +30,7 @@ pub(super) struct Work {
     /// Its id.
     pub task: Option<TaskId>,
     /// The transaction that publishes it, which every producer includes while it can.
-    pub publish: Option<SignedTransaction>,
+    pub publish: Option<Verified<SignedTransaction>>,
     keys: Vec<ShardKey>,
 }
 
@@ -46,7 +48,7 @@ impl Work {
         let fee = podl_chain_spec::Amount(1_000_000);
         let message = Transaction { sender, nonce: 0, fee, kind: TransactionKind::Publish(Box::new(task)) };
         let id = message.task_id();
-        Self { task: id, publish: Some(Signed::new(message, &spec.genesis_hash(), &key)), keys }
+        Self { task: id, publish: Some(unchecked(Signed::new(message, &spec.genesis_hash(), &key))), keys }
     }
 
     fn key(&self, round: u32) -> Option<ShardKey> {
@@ -158,7 +160,7 @@ impl World {
         let salt = number_hash(self.rng.next_u64()).0;
         let (task, round, owner) = (interval.task, interval.round, node.account);
         let id: Hash32 = commitment_id(&self.chain, &parent, &task, round, &owner, &model.root, &salt);
-        let commitment = Signed::new(Commitment { parent, task, round, owner, id }, &self.chain, &node.key);
+        let commitment = unchecked(Signed::new(Commitment { parent, task, round, owner, id }, &self.chain, &node.key));
         let artefact_bytes = u32::try_from(model.bytes).unwrap_or(u32::MAX);
         Some(Own { commitment, opening: Opening { model_root: model.root, artefact_bytes, salt, correct, mac_bits } })
     }
@@ -177,11 +179,11 @@ impl World {
         let (Some(machine), Some(mut own)) = (&node.machine, node.own.get(&parent).cloned()) else { return };
         own.sort_by_key(|own| (std::cmp::Reverse(own.opening.correct), own.opening.mac_bits));
         let listed = own.into_iter().find_map(|own| {
-            let closings = machine.closing_set(&parent, Some(&own.commitment.message.hash()))?;
+            let closings = machine.majority_closings(&parent, Some(&own.commitment.message.hash()))?;
             Some((closings, own.opening))
         });
         let Some((closings, opening)) = listed else { return };
-        if let Some(block) = self.make_block(number, parent, 0, Outcome::Scored { closings, opening, key }) {
+        if let Some(block) = self.make_block(number, parent, 0, Claim::Scored { closings, opening, key }) {
             self.reveal(number, block);
         }
     }

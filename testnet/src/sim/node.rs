@@ -8,7 +8,8 @@ use podl_chain_spec::{AccountId, ChainSpec, Hash32};
 use podl_consensus::guard::Guard;
 use podl_consensus::interval::IntervalMachine;
 use podl_consensus::signed::{Signed, account_of};
-use podl_consensus::types::{Block, BlockHash, Commitment, Opening};
+use podl_consensus::types::{BlockHash, Commitment, Opening};
+use podl_consensus::verified::{Verified, VerifiedBlock};
 
 use super::ledger::Ledger;
 use super::setup::Conduct;
@@ -38,7 +39,7 @@ impl Clock {
 #[derive(Clone, Debug)]
 pub struct Own {
     /// Its commitment.
-    pub commitment: Signed<Commitment>,
+    pub commitment: Verified<Signed<Commitment>>,
     /// What opens it.
     pub opening: Opening,
 }
@@ -63,7 +64,7 @@ pub struct Node {
     /// On disk.
     pub ledger: Ledger,
     /// Every block that it found valid, for peers that are behind. On disk.
-    pub archive: BTreeMap<BlockHash, Arc<Block>>,
+    pub archive: BTreeMap<BlockHash, VerifiedBlock>,
     /// What it committed to, by parent. Lost in a crash.
     pub own: BTreeMap<BlockHash, Vec<Own>>,
     /// Parents on which it mines or refrains, so that each is considered once.
@@ -115,7 +116,7 @@ impl Node {
     ///
     /// # Panics
     /// When the guard's record is damaged, which the simulated disk never does.
-    pub fn start(&mut self, spec: &ChainSpec) -> Vec<(Arc<Block>, Arc<podl_consensus::state::Meta>)> {
+    pub fn start(&mut self, spec: &ChainSpec) -> Vec<(VerifiedBlock, Arc<podl_consensus::state::Meta>)> {
         self.guard = Guard::restore(self.account, &self.guard_disk).expect("the record that was persisted");
         let (root, meta, above) = self.ledger.reload();
         self.machine = Some(IntervalMachine::new(spec, root, meta, Some(&self.guard)));
@@ -123,13 +124,13 @@ impl Node {
     }
 
     /// The block, valid or not yet checked, if the node has it.
-    pub fn block(&self, hash: &Hash32) -> Option<Arc<Block>> {
+    pub fn block(&self, hash: &Hash32) -> Option<VerifiedBlock> {
         let held = || self.machine.as_ref().and_then(|machine| machine.candidate(hash));
         self.archive.get(hash).cloned().or_else(held)
     }
 
     /// A block with its ancestors above a height, lowest first, as far as the node has them.
-    pub fn branch_above(&self, hash: &Hash32, height: u64) -> Vec<Arc<Block>> {
+    pub fn branch_above(&self, hash: &Hash32, height: u64) -> Vec<VerifiedBlock> {
         let mut blocks: Vec<_> = std::iter::successors(self.block(hash), |block| self.block(&block.parent()))
             .take_while(|block| block.height() > height)
             .collect();

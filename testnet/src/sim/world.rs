@@ -12,6 +12,7 @@ use podl_consensus::interval::Event;
 use podl_consensus::rules::BlockError;
 use podl_consensus::testkit::{signing_key, small_spec};
 use podl_consensus::types::{Block, BlockHash, Height, ModelRoot, ShardKey};
+use podl_consensus::verified::VerifiedBlock;
 
 use super::deliver::Wire;
 use super::ledger::{Ledger, SharedBlobs, Validated};
@@ -32,7 +33,7 @@ pub(super) enum Happening {
     Deliver { from: usize, to: usize, wire: Wire },
     Timer { node: usize },
     Own { node: usize, life: u32, event: Event },
-    Validated { node: usize, life: u32, block: Arc<Block> },
+    Validated { node: usize, life: u32, block: VerifiedBlock },
     Mine { node: usize, life: u32, parent: BlockHash },
     Show { node: usize, life: u32, parent: BlockHash, key: Option<ShardKey> },
     Release { key: ShardKey, half: bool },
@@ -250,7 +251,7 @@ impl World {
     }
 
     /// Validates a block and takes it in.
-    pub(super) fn import(&mut self, node: usize, block: &Arc<Block>) {
+    pub(super) fn import(&mut self, node: usize, block: &VerifiedBlock) {
         let hash = block.hash();
         let model = match &block.body.outcome {
             podl_consensus::types::Outcome::Scored { opening, .. } => Some(opening.model_root),

@@ -9,6 +9,7 @@ use crate::chain::{BlockParts, LeftOut};
 use crate::state::{TaskPhase, TaskStatus};
 use crate::testkit::{BALANCE, Harness, account, small_spec};
 use crate::types::{BatchPayment, BlockHash, Payment, TaskId, TransactionKind};
+use crate::verified::Verified;
 
 fn harness() -> Harness {
     Harness::new(small_spec(4, 8))
@@ -23,7 +24,11 @@ fn transfer(to: u64, amount: u64) -> TransactionKind {
 }
 
 /// Imports an idle block with these transactions offered and returns it with what was left out.
-fn idle_with(h: &mut Harness, parent: BlockHash, transactions: Vec<SignedTransaction>) -> (BlockHash, Vec<LeftOut>) {
+fn idle_with(
+    h: &mut Harness,
+    parent: BlockHash,
+    transactions: Vec<Verified<SignedTransaction>>,
+) -> (BlockHash, Vec<LeftOut>) {
     let producer = h.interval(parent).fallback_producer(0).unwrap();
     let parts = BlockParts { transactions, ..h.parts(parent) };
     let built = h.chain.build_idle(parent, producer, 0, parts, None).unwrap();

@@ -8,6 +8,7 @@ use crate::chain::BlockParts;
 use crate::state::check_supply;
 use crate::testkit::{Harness, account};
 use crate::types::{BatchPayment, BlockHash, Payment, SignedTransaction, TaskId, TransactionKind};
+use crate::verified::Verified;
 
 /// What happens in one block of a random run.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// What somebody tries to do: 0 transfer, 1 batch, 2 publish, 3 cancel.
 type Attempt = (u8, u64, u64, u64, bool);
 
-fn attempt(h: &mut Harness, head: BlockHash, tasks: &[TaskId], what: &Attempt) -> SignedTransaction {
+fn attempt(h: &mut Harness, head: BlockHash, tasks: &[TaskId], what: &Attempt) -> Verified<SignedTransaction> {
     let (kind, sender, to, amount, off_by_one) = *what;
     let nonce = h.account(head, sender).nonce + u64::from(off_by_one);
     let kind = match kind {

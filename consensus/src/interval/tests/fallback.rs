@@ -118,7 +118,7 @@ fn who_holds_the_key_votes_void_last() {
     bed.at(D + 4_000);
     let key = bed.h.shard_key(&bed.h.interval(opened)).unwrap();
     bed.feed(Event::Key(key));
-    let void = Arc::new(bed.h.void(opened, 0, &[round], bed.h.parts(opened)));
+    let void = Arc::new(unchecked(bed.h.void(opened, 0, &[round], bed.h.parts(opened))));
     bed.show(&void);
     assert_eq!(voted(&bed.validate(&void)), None);
     assert_eq!(voted(&bed.at(D + 4_000 + 2 * VIEW - 1)), None);
@@ -127,7 +127,7 @@ fn who_holds_the_key_votes_void_last() {
 
     // An idle block with the key is better at any time.
     let idle = bed.idle(1, Some(key));
-    let imported = bed.h.import((*idle).clone()).unwrap();
+    let imported = bed.h.import((**idle).clone()).unwrap();
     let event = Event::BlockImported(imported.block, imported.meta);
     let effects = other.handle(D + 4_000 + 2 * VIEW - 1, event, &bed.h.chain);
     assert_eq!(voted(&effects).unwrap().block, idle.hash());
@@ -136,10 +136,8 @@ fn who_holds_the_key_votes_void_last() {
 #[test]
 fn a_stuck_interval_is_sent_again() {
     let mut bed = Bed::new(0);
-    let effects = bed.at(D);
-    let closing = bed.h.closings(bed.base(), &[account(0)], &[]);
-    let closing = closing.expand(bed.base(), &closing.closings[0]);
-    bed.feed(Event::Closing(closing, closed(&effects).unwrap()));
+    assert!(closed(&bed.at(D)).is_some());
+    bed.others_close(&[0], &[]);
     let effects = bed.at(D + 4_000 + 3 * VIEW);
     let again = |e: &&Effect| matches!(e, Effect::Rebroadcast(super::super::Message::Closing(..)));
     assert!((1..=2).contains(&effects.iter().filter(again).count()));

@@ -12,8 +12,9 @@ use podl_chain_spec::AccountId;
 use super::{Effect, Event, IntervalMachine};
 use crate::guard::Guard;
 use crate::state::{Checkpoint, genesis_checkpoint};
-use crate::testkit::{Harness, Round, account, small_spec};
-use crate::types::{Block, BlockHash, ClosingList, ShardKey};
+use crate::testkit::{Harness, Round, account, small_spec, unchecked};
+use crate::types::{BlockHash, ClosingList, ShardKey};
+use crate::verified::VerifiedBlock;
 
 /// Four seats, accounts 0 to 3, and miners from 10 on. The dev chain's phases: D 9500, close 4000, release 4000, reveal
 /// 2500, validate 2500, view 2000.
@@ -47,11 +48,11 @@ impl Bed {
         let entry = bed.h.chain.block(&opened).unwrap().clone();
         let parent = entry.block.parent();
         let first = bed.h.chain.block(&parent).unwrap().clone();
-        bed.feed(Event::Syncing(true));
+        bed.feed(Event::CatchingUp(true));
         bed.feed(Event::BlockImported(first.block, first.meta));
         bed.feed(Event::BlockImported(entry.block, entry.meta));
         bed.others_vote(opened, &[0, 1, 2, 3]);
-        bed.feed(Event::Syncing(false));
+        bed.feed(Event::CatchingUp(false));
         assert_eq!(bed.m.base().block, opened);
         (bed, opened)
     }
@@ -81,21 +82,15 @@ impl Bed {
     /// A commitment of a miner on the base; also given to the machine.
     pub fn commit(&mut self, owner: u64, correct: u32) -> Round {
         let round = self.h.commit(self.base(), owner, correct);
-        self.feed(Event::Commitment(round.commitment.clone()));
+        self.feed(Event::Commitment(unchecked(round.commitment.clone())));
         round
     }
 
     /// Closings of these seats on the base.
     pub fn others_close(&mut self, seats: &[u64], rounds: &[Round]) -> Vec<Effect> {
         let parent = self.base();
-        let list = ClosingList::new(rounds.iter().map(|round| round.commitment.clone()));
-        let mut effects = Vec::new();
-        for seat in seats {
-            let set = self.h.closings(parent, &[account(*seat)], rounds);
-            let closing = set.expand(parent, &set.closings[0]);
-            effects.extend(self.feed(Event::Closing(closing, list.clone())));
-        }
-        effects
+        let closings: Vec<_> = seats.iter().map(|seat| self.h.closing(parent, &account(*seat), rounds)).collect();
+        closings.into_iter().flat_map(|closing| self.feed(Event::Closing(closing))).collect()
     }
 
     /// Votes of these seats for a block.
@@ -105,30 +100,30 @@ impl Bed {
     }
 
     /// A candidate that opens a round, with the closings of all seats that list these rounds.
-    pub fn candidate(&mut self, round: &Round, listed: &[Round], key: Option<ShardKey>) -> Arc<Block> {
+    pub fn candidate(&mut self, round: &Round, listed: &[Round], key: Option<ShardKey>) -> VerifiedBlock {
         let parent = self.base();
         let seats = self.h.interval(parent).seats;
         let closings = self.h.closings(parent, &seats, listed);
         let producer = account(round.owner);
         let parts = self.h.parts(parent);
         let built = self.h.chain.build_scored(parent, producer, parts, closings, round.opening.clone(), key).unwrap();
-        Arc::new(built.sign(self.h.key_of(&producer)))
+        Arc::new(unchecked(built.sign(self.h.key_of(&producer))))
     }
 
     /// An idle block of a view on the base.
-    pub fn idle(&mut self, view: u32, key: Option<ShardKey>) -> Arc<Block> {
+    pub fn idle(&mut self, view: u32, key: Option<ShardKey>) -> VerifiedBlock {
         let parent = self.base();
-        Arc::new(self.h.idle(parent, view, key, self.h.parts(parent)))
+        Arc::new(unchecked(self.h.idle(parent, view, key, self.h.parts(parent))))
     }
 
     /// Shows a block to the machine.
-    pub fn show(&mut self, block: &Arc<Block>) -> Vec<Effect> {
+    pub fn show(&mut self, block: &VerifiedBlock) -> Vec<Effect> {
         self.feed(Event::Candidate(block.clone()))
     }
 
     /// Validates a block as a node does when asked to, and tells the machine.
-    pub fn validate(&mut self, block: &Arc<Block>) -> Vec<Effect> {
-        let imported = self.h.import((**block).clone()).expect("valid");
+    pub fn validate(&mut self, block: &VerifiedBlock) -> Vec<Effect> {
+        let imported = self.h.import((***block).clone()).expect("valid");
         self.feed(Event::BlockImported(imported.block, imported.meta))
     }
 

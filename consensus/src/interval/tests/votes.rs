@@ -16,7 +16,7 @@ fn in_doubt_it_waits_half_a_view_and_follows_the_votes() {
         bed.validate(&low);
         // The better one comes late and stays unchecked until somebody votes for it.
         assert!(to_validate(&bed.show(&high)).is_empty());
-        let imported = bed.h.import((*high).clone()).unwrap();
+        let imported = bed.h.import((**high).clone()).unwrap();
         let asked = bed.others_vote(high.hash(), seats);
         assert_eq!(to_validate(&asked).is_empty(), seats.is_empty());
         if !seats.is_empty() {
@@ -63,7 +63,7 @@ fn a_seat_bound_to_a_higher_justified_block_abstains_and_moves_on() {
     assert_eq!((carries.meta.justified.height, blind.meta.justified.height), (1, 0));
 
     let mut guard = Guard::new(account(1));
-    assert!(guard.authorise_vote(bed.h.vote(&account(1), carries.hash, &[]).message).is_ok());
+    assert!(guard.authorise_vote(bed.h.vote(&account(1), carries.hash, &[]).into_inner().message).is_ok());
     let root = genesis_checkpoint(bed.h.chain.spec());
     bed.m = IntervalMachine::new(bed.h.chain.spec(), root, bed.h.meta(genesis), Some(&guard));
     for hash in [one, omits.hash] {
@@ -121,7 +121,7 @@ fn finality_prunes_the_machine_and_never_switches_its_branch() {
     let mut tip = bed.h.genesis();
     let mut finalised = Vec::new();
     for height in 1..=6 {
-        let block = Arc::new(bed.h.scored(tip, 10 + height % 3, 40, bed.h.parts(tip)));
+        let block = Arc::new(unchecked(bed.h.scored(tip, 10 + height % 3, 40, bed.h.parts(tip))));
         let effects = bed.validate(&block);
         finalised.extend(effects.iter().filter_map(|e| match e {
             Effect::Finalised(blocks) => Some(blocks.clone()),

@@ -4,7 +4,7 @@ use podl_chain_spec::Hash32;
 
 use super::{Fixture, account, closings_of, fixture, stranger};
 use crate::chain::BlockParts;
-use crate::execute::TransactionError;
+use crate::rules::TransactionError;
 use crate::rules::{BlockError, ContextError};
 use crate::signed::Signed;
 use crate::state::Checkpoint;
@@ -67,20 +67,20 @@ fn certificates_are_of_a_quorum_for_an_unjustified_ancestor_below_the_parent() {
     });
     assert_eq!(error, ContextError::CertificateQuorum { height: certificate.height });
     // The parent's own votes have another place.
-    let parent = Harness::certificate(f.h.votes(block.parent(), &[]));
+    let parent = f.certificate(block.parent());
     let got = Checkpoint { height: parent.height, block: parent.block };
     let error = f.contextual(&block, |_, b| b.certificate = Some(parent));
     assert_eq!(error, ContextError::CertificateTarget { got, above });
     // A block that is justified already.
     let grandparent = f.h.chain.ancestor(&f.parent, 1).unwrap();
-    let old = Harness::certificate(f.h.votes(grandparent, &[]));
+    let old = f.certificate(grandparent);
     let got = Checkpoint { height: 1, block: grandparent };
     let error = f.contextual(&block, |_, b| b.certificate = Some(old));
     assert_eq!(error, ContextError::CertificateTarget { got, above });
     // A sibling of an ancestor.
     let sibling = f.h.idle(grandparent, 1, None, BlockParts::default());
     let sibling = f.h.import(sibling).unwrap().hash;
-    let foreign = Harness::certificate(f.h.votes(sibling, &[]));
+    let foreign = f.certificate(sibling);
     let got = Checkpoint { height: 2, block: sibling };
     let error = f.contextual(&block, |_, b| b.certificate = Some(foreign));
     assert_eq!(error, ContextError::CertificateTarget { got, above });
@@ -200,7 +200,7 @@ fn transactions_execute_and_the_state_root_is_reproduced() {
     let block = f.scored();
     let payment = Payment { to: account(20), amount: podl_chain_spec::Amount(5) };
     let again = f.h.transaction(6, 1, TransactionKind::Transfer(payment));
-    let error = f.contextual(&block, |_, b| b.transactions[0] = again);
+    let error = f.contextual(&block, |_, b| b.transactions[0] = again.into_inner());
     let nonce = TransactionError::Nonce { sender: account(6), got: 1, expected: 0 };
     assert_eq!(error, ContextError::Transaction { index: 0, error: nonce });
     let expected = Hash32([1; 32]);

@@ -77,7 +77,7 @@ fn votes_are_sorted_few_for_the_parent_and_flag_in_order() {
     let flags = |n: u64| (0..n).map(number_hash).collect::<Vec<_>>();
     for ready in [flags(READY_CAP as u64 + 1), vec![Hash32([1; 32]); 2], vec![Hash32([2; 32]), Hash32([1; 32])]] {
         let error = f.isolated(&block, |_, b| b.votes[0].message.ready = ready);
-        assert_eq!(error, IsolationError::ReadyFlags { seat });
+        assert_eq!(error, IsolationError::Vote(crate::rules::vote::VoteError::ReadyFlags { seat }));
     }
     let certified = f.certified();
     let error = f.isolated(&certified, |_, b| b.certificate.as_mut().unwrap().votes.swap(0, 1));
@@ -200,7 +200,7 @@ fn transactions_are_few_and_well_formed() {
     let error = f.isolated(&block, |_, b| b.transactions = vec![b.transactions[0].clone(); 2001]);
     assert_eq!(error, IsolationError::TransactionCount { got: 2001, limit: 2000 });
     let leave = f.h.transaction(6, 0, TransactionKind::LeaveSeat);
-    let error = f.isolated(&block, |_, b| b.transactions[0] = leave);
+    let error = f.isolated(&block, |_, b| b.transactions[0] = leave.into_inner());
     let not_active = FormError::NotActive("leaving a seat");
     assert_eq!(error, IsolationError::Transaction { index: 0, error: not_active });
 }
@@ -238,8 +238,8 @@ fn a_signature_of_another_chain_is_none() {
     let mut f = fixture();
     let block = f.scored();
     let payment = Payment { to: account(1), amount: podl_chain_spec::Amount(1) };
-    let mut foreign = f.h.transaction(6, 0, TransactionKind::Transfer(payment));
-    foreign = Signed::new(foreign.message, &Hash32([5; 32]), &signing_key(6));
+    let foreign = f.h.transaction(6, 0, TransactionKind::Transfer(payment)).into_inner();
+    let foreign = Signed::new(foreign.message, &Hash32([5; 32]), &signing_key(6));
     let error = f.isolated(&block, |_, b| b.transactions[0] = foreign);
     assert!(matches!(error, IsolationError::TransactionSignature { .. }));
 }

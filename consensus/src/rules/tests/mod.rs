@@ -13,7 +13,10 @@ use super::{Blame, BlockError, HeaderError};
 use crate::chain::BlockParts;
 use crate::signed::Signed;
 use crate::testkit::{Harness, Round, account, signing_key, small_spec};
-use crate::types::{Block, BlockHash, Body, ClosingSet, Header, Opening, Outcome, Payment, TaskId, TransactionKind};
+use crate::types::{
+    Block, BlockHash, Body, Certificate, ClosingSet, Header, Opening, Outcome, Payment, TaskId, TransactionKind,
+};
+use crate::verified::Verified;
 
 /// A chain with an open task, and the block on which its first round can be won.
 struct Fixture {
@@ -74,6 +77,12 @@ impl Fixture {
         self.h.idle(silent, 0, None, BlockParts { certificate, ..self.h.parts(silent) })
     }
 
+    /// A certificate as it stands in a block, of all votes for one.
+    fn certificate(&self, block: BlockHash) -> Certificate {
+        let Certificate { height, block, votes } = Harness::certificate(self.h.votes(block, &[]));
+        Certificate { height, block, votes: votes.into_iter().map(Verified::into_inner).collect() }
+    }
+
     /// Changes a block, makes body root and signature anew, and returns why it is refused.
     fn refused(&self, mut block: Block, change: impl FnOnce(&mut Header, &mut Body)) -> BlockError {
         change(&mut block.header.message, &mut block.body);
@@ -84,7 +93,7 @@ impl Fixture {
     }
 
     fn judge(&self, block: Block) -> BlockError {
-        let prepared = match self.h.chain.prepare_import(block) {
+        let prepared = match self.h.chain.verify(block).and_then(|block| self.h.chain.prepare_import(block)) {
             Ok(prepared) => prepared,
             Err(error) => return error,
         };
@@ -156,13 +165,13 @@ fn blame_falls_on_whoever_can_be_proved_guilty() {
     let mut spoiled = block.clone();
     spoiled.header.signature.0[0] ^= 1;
     let error = f.judge(spoiled);
-    assert_eq!((error.blame(), error.is_final()), (Blame::Sender, false));
+    assert_eq!(error.blame(), Blame::Sender);
     let mut spoiled = block.clone();
     spoiled.body.votes.pop();
     let error = f.judge(spoiled);
-    assert_eq!((error.blame(), error.is_final()), (Blame::Sender, false));
+    assert_eq!(error.blame(), Blame::Sender);
     let error = f.refused(block, |header, _| header.state_root = Hash32([1; 32]));
-    assert_eq!((error.blame(), error.is_final()), (Blame::Producer, true));
+    assert_eq!(error.blame(), Blame::Producer);
 }
 
 fn stranger() -> AccountId {

@@ -39,7 +39,7 @@ fn bytes_pay_their_fee_and_are_bounded() {
     let f = fixture();
     let spec = f.h.chain.spec();
     let payment = Payment { to: account(1), amount: Amount(1) };
-    let mut good = f.h.transaction(6, 0, TransactionKind::Transfer(payment));
+    let mut good = f.h.transaction(6, 0, TransactionKind::Transfer(payment)).into_inner();
     check_form(spec, &good).unwrap();
     good.message.fee = Amount(9);
     let cheap: SignedTransaction = Signed::new(good.message, &f.h.chain.chain_hash(), &signing_key(6));
@@ -70,7 +70,7 @@ fn payments_are_of_something_and_batches_sorted_distinct_and_bounded() {
 #[test]
 fn evidence_and_leaving_are_not_active_yet() {
     let f = fixture();
-    let vote = f.h.votes(f.parent, &[]).remove(0);
+    let vote = f.h.votes(f.parent, &[]).remove(0).into_inner();
     let evidence = Box::new(Evidence::Votes(vote.clone(), vote));
     assert_eq!(f.form(TransactionKind::Evidence(evidence)), Err(FormError::NotActive("evidence")));
     assert_eq!(f.form(TransactionKind::LeaveSeat), Err(FormError::NotActive("leaving a seat")));

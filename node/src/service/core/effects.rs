@@ -1,19 +1,18 @@
 //! Carrying out what the interval machine wants.
 
-use std::sync::Arc;
-
-use podl_consensus::chain::{BlockParts, UnsignedBlock};
+use podl_consensus::chain::{BlockParts, Claim};
 use podl_consensus::interval::{ChainView, Effect, Event, Message, Phase};
 use podl_consensus::shard::key_hash;
 use podl_consensus::state::Checkpoint;
-use podl_consensus::types::{ClosingList, Height, OutcomeKind, ShardKey, TaskId, Vote};
+use podl_consensus::types::{ClosingList, Height, ListedClosing, OutcomeKind, ShardKey, TaskId, Vote};
+use podl_consensus::verified::Verified;
 
 use super::{Core, CoreError};
 use crate::service::clock::unix_ms;
 use crate::service::mining::MiningEvent;
 use crate::service::signer::{SignError, Signer};
-use podl_engine::wire::{Gossip, KeyRelease};
 use crate::service::worker::Job;
+use podl_engine::wire::{Gossip, KeyRelease};
 
 impl Core {
     pub(super) fn perform(&mut self, effect: Effect) -> Result<(), CoreError> {
@@ -25,14 +24,8 @@ impl Core {
                 self.release(task, round);
                 Ok(())
             }
-            Effect::OpenCandidates { parent, key } => {
-                self.open_candidates(parent, key);
-                Ok(())
-            }
-            Effect::CheckShard { parent, key } => {
-                self.try_key(parent, key);
-                Ok(())
-            }
+            Effect::OpenCandidates { parent, key } => self.open_candidates(parent, key),
+            Effect::CheckShard { parent, key } => self.try_key(parent, key),
             Effect::ValidateCandidate(block) => self.start_import(block, None),
             Effect::FetchBlock(hash) => self.fetch_block(hash),
             Effect::Rebroadcast(message) => {
@@ -56,7 +49,7 @@ impl Core {
     }
 
     /// A signature, or nothing when the guard forbids it; only a failing disk is an error.
-    fn signed<T>(
+    pub(super) fn signed<T>(
         &mut self,
         what: &str,
         sign: impl FnOnce(&mut Signer) -> Result<T, SignError>,
@@ -75,8 +68,14 @@ impl Core {
     fn sign_closing(&mut self, parent: Checkpoint, list: ClosingList) -> Result<(), CoreError> {
         let Some((closing, list)) = self.signed("closing", |s| s.closing(parent, list))? else { return Ok(()) };
         tracing::debug!(parent = parent.height, commitments = list.0.len(), "closed");
-        self.publish(&Gossip::Closing(closing.clone(), list.clone()));
-        self.events.push_back(Event::Closing(closing, list));
+        // Checked as others will, above all the list: what they refuse must not leave.
+        match Verified::check(&self.spec, &self.chain_hash, ListedClosing { closing, list }) {
+            Ok(closing) => {
+                self.publish(&Gossip::Closing((*closing).clone()));
+                self.events.push_back(Event::Closing(closing));
+            }
+            Err(error) => tracing::error!(parent = parent.height, %error, "this node's own closing is not sent"),
+        }
         Ok(())
     }
 
@@ -84,34 +83,31 @@ impl Core {
         let Some(signer) = &self.signer else { return Ok(()) };
         let vote = Vote { height: block.height, block: block.block, justified, ready, seat: signer.account() };
         let Some(vote) = self.signed("vote", |s| s.vote(vote))? else { return Ok(()) };
-        self.publish(&Gossip::Vote(vote.clone()));
-        self.events.push_back(Event::Vote(vote));
+        match Verified::check(&self.spec, &self.chain_hash, vote) {
+            Ok(vote) => {
+                self.publish(&Gossip::Vote((*vote).clone()));
+                self.events.push_back(Event::Vote(vote));
+            }
+            Err(error) => tracing::error!(height = block.height, %error, "this node's own vote is not sent"),
+        }
         Ok(())
     }
 
-    fn propose(
+    pub(super) fn propose(
         &mut self,
         parent: Checkpoint,
         view: u32,
         kind: OutcomeKind,
         key: Option<ShardKey>,
     ) -> Result<(), CoreError> {
-        let Some(producer) = self.signer.as_ref().map(Signer::account) else { return Ok(()) };
-        let (hash, parts) = (parent.block, self.block_parts(parent));
-        let built = match kind {
-            OutcomeKind::Void => match self.machine.closing_set(&hash, None) {
-                Some(closings) => self.view.chain.build_void(hash, producer, view, parts, closings),
+        let claim = match kind {
+            OutcomeKind::Void => match self.machine.majority_closings(&parent.block, None) {
+                Some(closings) => Claim::Void { closings },
                 None => return Ok(()),
             },
-            _ => self.view.chain.build_idle(hash, producer, view, parts, key),
+            OutcomeKind::Idle | OutcomeKind::Scored => Claim::Idle { key },
         };
-        match built {
-            Ok(unsigned) => self.send_block(unsigned),
-            Err(error) => {
-                tracing::warn!(%error, "no fallback block could be made");
-                Ok(())
-            }
-        }
+        self.propose_block(parent, view, claim)
     }
 
     /// Everything that a block on `parent` carries besides its outcome.
@@ -129,17 +125,6 @@ impl Core {
         }
     }
 
-    /// Signs a block of this node's own, sends it, and gives it to the machine.
-    pub(super) fn send_block(&mut self, unsigned: UnsignedBlock) -> Result<(), CoreError> {
-        for (id, reason) in &unsigned.left_out {
-            tracing::debug!(transaction = %id.short(), %reason, "left out");
-        }
-        let Some(block) = self.signed("block", |s| s.block(unsigned))? else { return Ok(()) };
-        self.publish(&Gossip::Block(Box::new(block.clone())));
-        self.events.push_back(Event::Candidate(Arc::new(block)));
-        Ok(())
-    }
-
     fn release(&mut self, task: TaskId, round: u32) {
         let Some(key) = self.publisher.key(&task, round) else { return };
         tracing::info!(task = %task.short(), round, "key released");
@@ -147,10 +132,12 @@ impl Core {
         self.events.push_back(Event::Key(key));
     }
 
-    fn try_key(&mut self, parent: Checkpoint, key: ShardKey) {
-        if let Some(interval) = self.view.interval(&parent.block) {
-            self.worker.post(Job::TryKey { interval, key, key_hash: key_hash(&key) });
-        }
+    /// Has a key tried on its shard.
+    pub(super) fn try_key(&mut self, parent: Checkpoint, key: ShardKey) -> Result<(), CoreError> {
+        let interval = self.view.interval(&parent.block);
+        let shard = interval.and_then(|interval| self.view.chain.shard_job(&interval, Some(key)));
+        let key_hash = key_hash(&key);
+        shard.map_or(Ok(()), |shard| self.worker.post(Job::TryKey { shard: Box::new(shard), key, key_hash }))
     }
 
     pub(super) fn on_shard_tried(
@@ -172,12 +159,12 @@ impl Core {
     fn rebroadcast(&mut self, message: Message) {
         let gossip = match message {
             Message::Vote(vote) => Gossip::Vote(vote),
-            Message::Closing(closing, list) => Gossip::Closing(closing, list),
+            Message::Closing(closing) => Gossip::Closing(closing),
             Message::Key(key) => match self.view.interval(&self.machine.base().block) {
                 Some(interval) => Gossip::Key(KeyRelease { task: interval.task, round: interval.round, key }),
                 None => return,
             },
-            Message::Block(block) => Gossip::Block(Box::new(block.as_ref().clone())),
+            Message::Block(block) => Gossip::Block(Box::new(block.as_ref().clone().into_inner())),
         };
         self.publish(&gossip);
         // Gossip does not pass on what went round already: whoever missed it is asked for what we may lack in turn.

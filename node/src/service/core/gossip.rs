@@ -1,13 +1,18 @@
 //! What comes from the network: checked before it is passed on, and before any machine sees it.
+//!
+//! Every message comes through [`Core::judge`], whether it was gossiped or is part of an answer: cheap looks first (is it
+//! wanted at all?), then its form, then its signatures, once. A machine takes nothing but what passed.
 
 use std::sync::Arc;
 
 use libp2p::PeerId;
-use podl_consensus::interval::Event;
-use podl_consensus::rules::{isolation, transaction};
-use podl_consensus::signed::{Signable, Signed};
+use podl_consensus::interval::{ChainView, Event};
+use podl_consensus::rules::transaction::TransactionFormError;
+use podl_consensus::shard::key_hash;
+use podl_consensus::signed::Signed;
 use podl_consensus::state::SeatSets;
-use podl_consensus::types::{Block, BlockHash, Commitment, SignedTransaction};
+use podl_consensus::types::{Block, BlockHash, Commitment, ListedClosing, ShardKey, SignedTransaction, SignedVote};
+use podl_consensus::verified::{Formed, Verified};
 use podl_mempool::MempoolError;
 use podl_network::{GossipMessage, Misbehaviour, NetworkEvent, Verdict};
 
@@ -68,38 +73,10 @@ impl Core {
         match gossip {
             Gossip::Transaction(transaction) => (self.judge_transaction(transaction), None),
             Gossip::Commitment(commitment) => self.judge_commitment(commitment),
-            Gossip::Closing(closing, list) => {
-                let seats = self.seats_on(&closing.message.parent);
-                let is_seat = |s: SeatSets| s.is_seat(&closing.message.seat);
-                let verdict = self.of_voter(&closing, seats.map(is_seat));
-                let signed = list.0.iter().all(|c| c.verify(&self.chain_hash).is_ok());
-                if verdict == Verdict::Accept && !(signed && list.root() == closing.message.list_root) {
-                    return (Verdict::Reject, None);
-                }
-                (verdict, (verdict != Verdict::Reject).then_some(Event::Closing(closing, list)))
-            }
-            Gossip::Key(release) => match self.machine.key_for(&self.machine.base().block) {
-                Some(_) => (Verdict::Ignore, None),
-                None if self.wants_key(&release.key) => (Verdict::Accept, Some(Event::Key(release.key))),
-                // Perhaps of an interval that this node has not reached: the machine keeps a few.
-                None => (Verdict::Ignore, Some(Event::Key(release.key))),
-            },
-            Gossip::Vote(vote) => {
-                let parent = self.view.chain.block(&vote.message.block).map(|entry| entry.block.parent());
-                let seats = parent.and_then(|parent| self.seats_on(&parent));
-                let verdict = self.of_voter(&vote, seats.map(|s| s.is_voter(&vote.message.seat)));
-                (verdict, (verdict != Verdict::Reject).then_some(Event::Vote(vote)))
-            }
+            Gossip::Closing(closing) => self.judge_closing(closing),
+            Gossip::Key(release) => self.judge_key(release.key),
+            Gossip::Vote(vote) => self.judge_vote(vote, peer),
             Gossip::Block(block) => self.judge_block(*block, peer),
-        }
-    }
-
-    /// A seat's message: reject a bad signature, ignore (but keep) what cannot be judged yet.
-    fn of_voter<T: Signable>(&self, signed: &Signed<T>, may_sign: Option<bool>) -> Verdict {
-        match (signed.verify(&self.chain_hash), may_sign) {
-            (Err(_), _) => Verdict::Reject,
-            (Ok(()), Some(true)) => Verdict::Accept,
-            (Ok(()), Some(false) | None) => Verdict::Ignore,
         }
     }
 
@@ -107,25 +84,78 @@ impl Core {
         self.view.chain.meta(parent).map(|meta| meta.seats.clone())
     }
 
-    fn wants_key(&self, key: &podl_consensus::types::ShardKey) -> bool {
-        use podl_consensus::interval::ChainView;
-        let interval = self.view.interval(&self.machine.base().block);
-        interval.and_then(|i| i.key_hash()) == Some(podl_consensus::shard::key_hash(key))
-    }
-
-    fn judge_commitment(&self, commitment: Signed<Commitment>) -> (Verdict, Option<Event>) {
-        use podl_consensus::interval::ChainView;
-        if commitment.verify(&self.chain_hash).is_err() {
-            return (Verdict::Reject, None);
+    /// A seat's closing. On a parent that is not known here it is kept, if an account that may hold a seat made it.
+    fn judge_closing(&self, listed: ListedClosing) -> (Verdict, Option<Event>) {
+        let (parent, seat) = (listed.closing.message.parent, listed.closing.message.seat);
+        let seats = self.seats_on(&parent);
+        let is_known = seats.is_some();
+        let may_close = seats.map_or_else(|| self.machine.votes().is_eligible(&seat), |seats| seats.is_seat(&seat));
+        if !may_close {
+            return (Verdict::Ignore, None);
         }
-        let message = &commitment.message;
-        match self.view.interval(&message.parent) {
-            Some(interval) if (interval.task, interval.round) != (message.task, message.round) => {
+        match Verified::check(&self.spec, &self.chain_hash, listed) {
+            Ok(closing) => (accept_if(is_known), Some(Event::Closing(closing))),
+            Err(error) => {
+                tracing::debug!(%seat, %error, "bad closing");
                 (Verdict::Reject, None)
             }
-            Some(_) if !self.view.can_commit(&message.parent, &message.owner, 1) => (Verdict::Ignore, None),
-            Some(_) => (Verdict::Accept, Some(Event::Commitment(commitment))),
-            None => (Verdict::Ignore, Some(Event::Commitment(commitment))),
+        }
+    }
+
+    /// The key of the interval at hand, or of a live task that this node may reach later.
+    fn judge_key(&self, key: ShardKey) -> (Verdict, Option<Event>) {
+        let hash = key_hash(&key);
+        let interval = self.view.interval(&self.machine.base().block);
+        let wanted = interval.and_then(|interval| interval.key_hash()) == Some(hash);
+        if self.machine.knows_key(&hash) {
+            return (Verdict::Ignore, None);
+        }
+        (accept_if(wanted || self.tasks.is_key_of_live(&hash)), Some(Event::Key(key)))
+    }
+
+    /// A vote of an account that may hold a seat: passed on even while its block is not here, or slow nodes would be holes
+    /// in the network.
+    fn judge_vote(&mut self, vote: SignedVote, peer: PeerId) -> (Verdict, Option<Event>) {
+        let block = vote.message.block;
+        let parent = self.view.chain.block(&block).map(|entry| entry.block.parent());
+        let seats = parent.and_then(|parent| self.seats_on(&parent));
+        let may_vote = seats.is_none_or(|seats| seats.is_voter(&vote.message.seat));
+        if !may_vote || !self.machine.votes().wants(&vote.message) {
+            return (Verdict::Ignore, None);
+        }
+        match Verified::check(&self.spec, &self.chain_hash, vote) {
+            Ok(vote) => {
+                if parent.is_none() {
+                    self.note_named(peer, block);
+                }
+                (Verdict::Accept, Some(Event::Vote(vote)))
+            }
+            Err(error) => {
+                tracing::debug!(%peer, %error, "bad vote");
+                (Verdict::Reject, None)
+            }
+        }
+    }
+
+    /// A commitment of an account that can pay for it. On a parent that is not known here the head's state decides that:
+    /// keys cost nothing, money does.
+    fn judge_commitment(&self, commitment: Signed<Commitment>) -> (Verdict, Option<Event>) {
+        let message = &commitment.message;
+        let interval = self.view.interval(&message.parent);
+        let is_known = interval.is_some();
+        let can_pay = match &interval {
+            Some(interval) if (interval.task, interval.round) != (message.task, message.round) => {
+                return (Verdict::Reject, None);
+            }
+            Some(_) => self.view.can_commit(&message.parent, &message.owner, 1),
+            None => self.view.can_commit(&self.head().block, &message.owner, 1),
+        };
+        if !can_pay {
+            return (Verdict::Ignore, None);
+        }
+        match Verified::check(&self.spec, &self.chain_hash, commitment) {
+            Ok(commitment) => (accept_if(is_known), Some(Event::Commitment(commitment))),
+            Err(_) => (Verdict::Reject, None),
         }
     }
 
@@ -134,28 +164,36 @@ impl Core {
         if self.view.chain.contains(&hash) || block.height() <= self.finalised().height {
             return (Verdict::Ignore, None);
         }
-        let checked = isolation::check_form(&self.spec, &self.chain_hash, &block)
-            .and_then(|()| isolation::check_signatures(&self.chain_hash, &block));
-        if let Err(error) = checked {
-            tracing::debug!(%peer, block = %hash.short(), %error, "bad block");
-            return (Verdict::Reject, None);
+        let (spec, parent) = (self.spec.clone(), block.parent());
+        let formed = match Formed::check(&spec, &self.chain_hash, block) {
+            Ok(formed) => formed,
+            Err(error) => {
+                tracing::debug!(%peer, block = %hash.short(), %error, "bad block");
+                return (Verdict::Reject, None);
+            }
+        };
+        if !self.view.chain.contains(&parent) {
+            // Fetched again with what it builds on, from whoever sent it.
+            self.want_block(Some(peer), hash);
+            return (Verdict::Ignore, None);
         }
-        let parent = block.parent();
-        let is_known = self.view.chain.contains(&parent);
-        if !is_known {
-            let unknown = podl_engine::sync::Event::Unknown { peer, hash: parent };
-            if let Err(error) = self.sync_event(unknown) {
-                tracing::error!(%error, "sync");
+        let (verdict, wanted) = self.judge_sibling(&formed, peer);
+        if !wanted {
+            return (verdict, None);
+        }
+        match formed.verify(&self.chain_hash) {
+            Ok(block) => (verdict, Some(Event::Candidate(Arc::new(block)))),
+            Err(error) => {
+                tracing::debug!(%peer, block = %hash.short(), %error, "bad block");
+                (Verdict::Reject, None)
             }
         }
-        let (verdict, wanted) = if is_known { self.judge_sibling(&block, peer) } else { (Verdict::Ignore, false) };
-        (verdict, wanted.then(|| Event::Candidate(Arc::new(block))))
     }
 
     fn judge_transaction(&mut self, signed: SignedTransaction) -> Verdict {
         match self.add_transaction(signed) {
             Ok(_) => Verdict::Accept,
-            Err(AddError::Form(_) | AddError::Signature) => Verdict::Reject,
+            Err(AddError::Form(_)) => Verdict::Reject,
             // It may have been fine where it came from: states differ for a moment.
             Err(AddError::Mempool(_)) => Verdict::Ignore,
         }
@@ -163,10 +201,9 @@ impl Core {
 
     /// Takes a transaction into the mempool.
     pub(super) fn add_transaction(&mut self, signed: SignedTransaction) -> Result<podl_chain_spec::Hash32, AddError> {
-        transaction::check_form(&self.spec, &signed)?;
-        signed.verify(&self.chain_hash).map_err(|_| AddError::Signature)?;
-        let sender = self.view.sender(&self.head().block, &signed.message.sender);
-        Ok(self.mempool.insert(signed, sender)?)
+        let verified = Verified::check(&self.spec, &self.chain_hash, signed)?;
+        let sender = self.view.sender(&self.head().block, &verified.message.sender);
+        Ok(self.mempool.insert(verified, sender)?)
     }
 
     pub(super) fn penalise(&self, peer: PeerId, what: Misbehaviour, why: &str) {
@@ -176,15 +213,17 @@ impl Core {
     }
 }
 
+/// What cannot be judged fully here is kept and not passed on.
+fn accept_if(is_known: bool) -> Verdict {
+    if is_known { Verdict::Accept } else { Verdict::Ignore }
+}
+
 /// Why a transaction was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddError {
-    /// It can be in no block.
+    /// It can be in no block, or is not signed by its sender.
     #[error(transparent)]
-    Form(#[from] transaction::FormError),
-    /// It is not signed by its sender.
-    #[error("the signature is not the sender's")]
-    Signature,
+    Form(#[from] TransactionFormError),
     /// The mempool has no use for it.
     #[error(transparent)]
     Mempool(#[from] MempoolError),

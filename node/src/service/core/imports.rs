@@ -8,9 +8,11 @@ use podl_chain_spec::Hash32;
 use podl_consensus::chain::{Checked, Imported, Prepared};
 use podl_consensus::codec;
 use podl_consensus::interval::{ChainView, Event};
-use podl_consensus::rules::{Blame, BlockError, isolation};
+use podl_consensus::rules::{Blame, BlockError};
 use podl_consensus::state::Checkpoint;
-use podl_consensus::types::{BlobRef, BlobRoot, Block, BlockHash, ShardKey, SignedVote};
+use podl_consensus::types::{BlobRef, BlobRoot, Block, BlockHash, Height, ShardKey, SignedVote};
+use podl_consensus::verified::{Formed, VerifiedBlock};
+use podl_engine::sync::RangeEnd;
 use podl_network::Misbehaviour;
 
 use super::proved::Score;
@@ -23,34 +25,62 @@ use crate::service::worker::Job;
 const AHEAD_KEPT: usize = 64;
 /// Bytes of them: eight full ones.
 const AHEAD_BYTES: usize = 16 << 20;
+/// Deliveries of sync that wait for the one under way.
+const DELIVERIES: usize = 32;
+
+/// Blocks that came together, each the parent of the next.
+struct Delivery {
+    peer: PeerId,
+    /// Whether sync asked for them as a range, and waits for what becomes of it.
+    is_range: bool,
+    blocks: VecDeque<Block>,
+    imported: u32,
+    /// Highest of them that was here already.
+    known: Option<Height>,
+}
+
+/// How the import of a block ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ImportEnd {
+    /// It is in the chain.
+    Imported,
+    /// It is not valid, or its bytes are not what its producer signed.
+    Refused(Blame),
+    /// What it builds on is not here.
+    Unconnected,
+    /// It cannot be judged now.
+    Unavailable,
+}
 
 /// Blocks on their way in.
 #[derive(Default)]
 pub(super) struct Imports {
     /// Waiting for blobs, by hash.
-    fetching: BTreeMap<BlockHash, (Arc<Block>, Box<Prepared>)>,
+    fetching: BTreeMap<BlockHash, (VerifiedBlock, Box<Prepared>)>,
     /// At the worker, by hash, with the blobs that it reads.
     working: BTreeMap<BlockHash, Vec<BlobRoot>>,
-    /// Delivered by sync, to be imported one after the other, with who sent them.
-    range: VecDeque<Arc<Block>>,
-    range_peer: Option<PeerId>,
-    range_imported: u32,
+    /// Delivered by sync, to be imported one after the other.
+    deliveries: VecDeque<Delivery>,
     /// Ahead of this node's clock, with their bytes.
-    ahead: VecDeque<(Arc<Block>, usize)>,
+    ahead: Vec<(VerifiedBlock, usize)>,
     /// Keys whose shards are being fetched.
     keys: BTreeMap<Hash32, ShardKey>,
 }
 
 impl Imports {
-    /// Votes in the block that follows this one in the range under way; none when there is no such block.
+    fn delivered(&self) -> Option<&VecDeque<Block>> {
+        self.deliveries.front().map(|delivery| &delivery.blocks)
+    }
+
+    /// Votes in the block that follows this one in the delivery under way; none when there is no such block.
     pub(super) fn successor_votes(&self, hash: &BlockHash) -> &[SignedVote] {
-        let follows = self.range.get(1).filter(|next| next.parent() == *hash);
-        follows.map_or(&[], |next| &next.body.votes)
+        let next = self.delivered().and_then(|blocks| blocks.get(1));
+        next.filter(|next| next.parent() == *hash).map_or(&[], |next| &next.body.votes)
     }
 
     /// Votes for a block in the blocks that came with it: those of its child, and certificates.
     pub(super) fn votes_of_range(&self, hash: &BlockHash) -> Vec<&SignedVote> {
-        let votes = self.range.iter().flat_map(|block| {
+        let votes = self.delivered().into_iter().flatten().flat_map(|block| {
             let certificate = block.body.certificate.iter().filter(|c| c.block == *hash).flat_map(|c| &c.votes);
             let own = if block.parent() == *hash { block.body.votes.as_slice() } else { &[] };
             own.iter().chain(certificate)
@@ -60,12 +90,13 @@ impl Imports {
 
     /// Whether a block is the last of a range of which others were imported.
     pub(super) fn ends_range(&self, hash: &BlockHash) -> bool {
-        self.range_imported > 0 && self.range.len() == 1 && self.range[0].hash() == *hash
+        let delivery = self.deliveries.front();
+        delivery.is_some_and(|d| d.is_range && d.imported > 0 && d.blocks.len() == 1 && d.blocks[0].hash() == *hash)
     }
 
     /// Notes that a block's work is being judged, with the blobs that it reads.
-    pub(super) fn begin_work(&mut self, block: &Block, blobs: Vec<BlobRoot>) {
-        self.working.insert(block.hash(), blobs);
+    pub(super) fn begin_work(&mut self, hash: BlockHash, blobs: Vec<BlobRoot>) {
+        self.working.insert(hash, blobs);
     }
 
     pub(super) fn end_work(&mut self, hash: &BlockHash) {
@@ -83,94 +114,104 @@ impl Imports {
         self.fetching.contains_key(hash) || self.working.contains_key(hash)
     }
 
-    fn is_aside(&self, hash: &BlockHash) -> bool {
-        self.ahead.iter().any(|(block, _)| block.hash() == *hash)
+    /// Keeps a block until the clock has come to it. For want of room those go whose time is furthest off: whoever sends
+    /// blocks of the far future holds no place against blocks that are a moment early.
+    fn set_aside(&mut self, block: VerifiedBlock) {
+        let bytes = codec::encode(&**block).len();
+        if bytes > AHEAD_BYTES || self.ahead.iter().any(|(kept, _)| kept.hash() == block.hash()) {
+            return;
+        }
+        self.ahead.push((block, bytes));
+        self.ahead.sort_by_key(|(block, _)| (block.header.message.time_ms, block.hash()));
+        while self.ahead.len() > AHEAD_KEPT || self.ahead.iter().map(|(_, bytes)| bytes).sum::<usize>() > AHEAD_BYTES {
+            self.ahead.pop();
+        }
     }
 
-    /// Keeps a block until the clock has come to it, if there is room.
-    fn set_aside(&mut self, block: Arc<Block>) {
-        let bytes = codec::encode(block.as_ref()).len();
-        let held: usize = self.ahead.iter().map(|(_, bytes)| bytes).sum();
-        if self.ahead.len() < AHEAD_KEPT && held + bytes <= AHEAD_BYTES {
-            self.ahead.push_back((block, bytes));
-        }
+    /// Takes out what the clock has come to, and forgets what can no longer be followed.
+    fn no_longer_ahead(&mut self, limit_ms: u64, final_height: Height) -> Vec<VerifiedBlock> {
+        self.ahead.retain(|(block, _)| block.height() > final_height);
+        let due = self.ahead.partition_point(|(block, _)| block.header.message.time_ms <= limit_ms);
+        self.ahead.drain(..due).map(|(block, _)| block).collect()
     }
 }
 
 #[cfg(test)]
 impl Imports {
-    pub(super) fn range_is_done(&self) -> bool {
-        self.range_peer.is_none()
-    }
-
-    /// As if a range of this peer's were under way.
-    pub(super) fn pretend_range(&mut self, peer: PeerId) {
-        self.range_peer = Some(peer);
-    }
-
-    pub(super) fn end_pretence(&mut self) {
-        self.range_peer = None;
+    pub(super) fn is_idle(&self) -> bool {
+        self.deliveries.is_empty()
     }
 
     pub(super) fn ahead_count(&self) -> usize {
         self.ahead.len()
     }
+
+    pub(super) fn is_ahead(&self, hash: &BlockHash) -> bool {
+        self.ahead.iter().any(|(block, _)| block.hash() == *hash)
+    }
 }
 
 impl Core {
-    /// Begins to check a block. `peer` is to blame for it, where it is known.
-    pub(super) fn start_import(&mut self, block: Arc<Block>, peer: Option<PeerId>) -> Result<(), CoreError> {
+    /// Begins to check a block whose form and signatures stand. `peer` is to blame for it, where it is known.
+    pub(super) fn start_import(&mut self, block: VerifiedBlock, peer: Option<PeerId>) -> Result<(), CoreError> {
         let hash = block.hash();
         if self.imports.is_under_way(&hash) {
             return Ok(());
         }
+        // A block ahead of the clock is set aside, never rejected: it may be our clock that is wrong.
         if block.header.message.time_ms > unix_ms().saturating_add(self.spec.phases.ahead_ms) {
-            return self.set_aside(block, peer);
+            self.imports.set_aside(block);
+            return self.finish_import(&hash, ImportEnd::Unavailable);
         }
-        if !self.may_execute(&block)? {
-            tracing::debug!(block = %hash.short(), producer = %block.header.message.producer.short(), "a third block of one producer on one parent, left alone");
-            return self.finish_import(&hash, Err(None));
-        }
-        // A vote that came with it may have begun its import.
-        if self.imports.is_under_way(&hash) {
-            return Ok(());
-        }
-        match self.view.chain.prepare_import(block.as_ref().clone()) {
+        match self.view.chain.prepare_import(block.clone()) {
             Ok(prepared) => match self.score_of(&block) {
                 Score::Checked => self.gather_blobs(block, prepared, peer),
-                Score::Proved => self.take_proved(block, prepared),
-                Score::Later => self.finish_import(&hash, Err(None)),
+                Score::Proved => self.take_proved(&block, prepared),
+                Score::Later => self.finish_import(&hash, ImportEnd::Unavailable),
             },
             Err(error) => self.refuse(&hash, &error, peer),
         }
     }
 
-    /// A block ahead of the clock is set aside, never rejected: it may be our clock that is wrong.
-    fn set_aside(&mut self, block: Arc<Block>, peer: Option<PeerId>) -> Result<(), CoreError> {
-        let hash = block.hash();
-        if !self.imports.is_aside(&hash) {
-            if let Err(error) = self.check_alone(&block) {
-                return self.refuse(&hash, &error, peer);
-            }
-            self.imports.set_aside(block);
+    /// Begins to check a block as it came in an answer.
+    fn import_delivered(&mut self, block: Block, peer: PeerId) -> Result<(), CoreError> {
+        let (hash, spec) = (block.hash(), self.spec.clone());
+        if self.imports.is_under_way(&hash) {
+            return Ok(());
         }
-        self.finish_import(&hash, Err(None))
+        let formed = match Formed::check(&spec, &self.chain_hash, block) {
+            Ok(formed) => formed,
+            Err(error) => return self.refuse(&hash, &error.into(), Some(peer)),
+        };
+        if !self.view.chain.contains(&formed.parent()) {
+            return self.finish_import(&hash, ImportEnd::Unconnected);
+        }
+        if !self.may_execute(&formed)? {
+            tracing::debug!(block = %hash.short(), producer = %formed.header.message.producer.short(), "a third block of one producer on one parent, left alone");
+            return self.finish_import(&hash, ImportEnd::Unavailable);
+        }
+        // A vote that came with it may have begun its import.
+        if self.imports.is_under_way(&hash) {
+            return Ok(());
+        }
+        match formed.verify(&self.chain_hash) {
+            Ok(block) => self.start_import(Arc::new(block), Some(peer)),
+            Err(error) => self.refuse(&hash, &error.into(), Some(peer)),
+        }
     }
 
-    /// Form and signatures of a block that nobody checked yet: the machine believes both.
-    fn check_alone(&self, block: &Block) -> Result<(), BlockError> {
-        isolation::check_form(&self.spec, &self.chain_hash, block)?;
-        Ok(isolation::check_signatures(&self.chain_hash, block)?)
-    }
-
-    fn gather_blobs(&mut self, block: Arc<Block>, prepared: Prepared, peer: Option<PeerId>) -> Result<(), CoreError> {
+    fn gather_blobs(
+        &mut self,
+        block: VerifiedBlock,
+        prepared: Prepared,
+        peer: Option<PeerId>,
+    ) -> Result<(), CoreError> {
         let needed = prepared.job().map(podl_consensus::rules::WorkJob::blobs).unwrap_or_default();
         let store = self.network.blobs();
         let missing: Vec<BlobRef> = needed.into_iter().filter(|b| !store.contains(&b.root)).collect();
         let hash = block.hash();
         if missing.is_empty() {
-            self.check_work(block, Box::new(prepared));
-            return Ok(());
+            return self.check_work(&block, Box::new(prepared));
         }
         self.imports.fetching.insert(hash, (block, Box::new(prepared)));
         self.fetch_all(missing, peer, move |all| Input::BlobsReady { hash, all });
@@ -206,38 +247,37 @@ impl Core {
         let Some((block, prepared)) = self.imports.fetching.remove(&hash) else { return Ok(()) };
         if !all {
             tracing::debug!(block = %hash.short(), "its blobs are not to be had now");
-            return self.finish_import(&hash, Err(None));
+            return self.finish_import(&hash, ImportEnd::Unavailable);
         }
-        self.check_work(block, prepared);
-        Ok(())
+        self.check_work(&block, prepared)
     }
 
-    fn check_work(&mut self, block: Arc<Block>, prepared: Box<Prepared>) {
+    fn check_work(&mut self, block: &VerifiedBlock, prepared: Box<Prepared>) -> Result<(), CoreError> {
         let blobs = prepared.job().map(podl_consensus::rules::WorkJob::blobs).unwrap_or_default();
-        self.imports.begin_work(&block, blobs.iter().map(|blob| blob.root).collect());
-        self.worker.post(Job::Check { block, prepared });
+        self.imports.begin_work(block.hash(), blobs.iter().map(|blob| blob.root).collect());
+        self.worker.post(Job::Check { prepared })
     }
 
-    pub(super) fn on_worked(
-        &mut self,
-        block: &Arc<Block>,
-        result: Result<Checked, BlockError>,
-    ) -> Result<(), CoreError> {
-        let hash = block.hash();
-        self.imports.end_work(&hash);
+    pub(super) fn on_worked(&mut self, hash: &BlockHash, result: Result<Checked, BlockError>) -> Result<(), CoreError> {
+        self.imports.end_work(hash);
         match result.and_then(|checked| self.view.chain.commit(checked)) {
             Ok(imported) => {
-                self.persist(&imported)?;
-                self.drive(Event::BlockImported(imported.block, imported.meta))?;
-                self.finish_import(&hash, Ok(()))
+                self.take_imported(imported)?;
+                self.finish_import(hash, ImportEnd::Imported)
             }
-            Err(error) => self.refuse(&hash, &error, None),
+            Err(error) => self.refuse(hash, &error, None),
         }
+    }
+
+    /// Writes a block that is in the chain now, and tells the machine.
+    pub(super) fn take_imported(&mut self, imported: Imported) -> Result<(), CoreError> {
+        self.persist(&imported)?;
+        self.drive(Event::BlockImported(imported.block, imported.meta))
     }
 
     /// One synced batch: the block, what it made final, what it pruned.
     fn persist(&mut self, imported: &Imported) -> Result<(), CoreError> {
-        self.note_lost(&imported.pruned)?;
+        self.note_lost(&imported.pruned);
         let db = self.db.clone();
         let mut batch = db.batch();
         batch.insert_block(&imported.hash, &imported.block, &imported.delta)?;
@@ -245,8 +285,8 @@ impl Core {
         for f in &imported.newly_final {
             batch.finalise(&f.hash, &f.block, &f.delta)?;
         }
-        for hash in &imported.pruned {
-            batch.prune_block(hash)?;
+        for block in &imported.pruned {
+            batch.prune_block(&block.hash())?;
         }
         self.note_needed(&mut batch, &imported.newly_final)?;
         db.commit(batch)?;
@@ -260,10 +300,14 @@ impl Core {
 
     fn refuse(&mut self, hash: &BlockHash, error: &BlockError, peer: Option<PeerId>) -> Result<(), CoreError> {
         match error {
-            BlockError::Known(_) => return self.finish_import(hash, Ok(())),
-            BlockError::UnknownParent { .. } | BlockError::NotAvailable(_) => {
+            BlockError::Known(_) => return self.finish_import(hash, ImportEnd::Imported),
+            BlockError::UnknownParent { .. } => {
                 tracing::debug!(block = %hash.short(), %error, "block not checkable now");
-                return self.finish_import(hash, Err(None));
+                return self.finish_import(hash, ImportEnd::Unconnected);
+            }
+            BlockError::NotAvailable(_) => {
+                tracing::debug!(block = %hash.short(), %error, "block not checkable now");
+                return self.finish_import(hash, ImportEnd::Unavailable);
             }
             _ => {}
         }
@@ -272,79 +316,79 @@ impl Core {
         if let Some(peer) = peer.filter(|_| matches!(blame, Blame::Producer | Blame::Sender)) {
             self.penalise(peer, Misbehaviour::InvalidMessage, &error.to_string());
         }
-        self.finish_import(hash, Err(Some(blame)))
+        self.finish_import(hash, ImportEnd::Refused(blame))
     }
 
-    /// Tells whoever waits for the block: the machine, or the range that sync delivered.
-    pub(super) fn finish_import(
-        &mut self,
-        hash: &BlockHash,
-        result: Result<(), Option<Blame>>,
-    ) -> Result<(), CoreError> {
-        match &result {
+    /// Tells whoever waits for the block: the machine, or the delivery that it is part of.
+    pub(super) fn finish_import(&mut self, hash: &BlockHash, end: ImportEnd) -> Result<(), CoreError> {
+        match end {
             // The damaged copy says nothing about the block whose hash it bears.
-            Ok(()) | Err(Some(Blame::Sender)) => {}
-            Err(Some(_)) => self.drive(Event::CandidateRefused(*hash))?,
-            Err(None) => self.drive(Event::CandidateUnavailable(*hash))?,
+            ImportEnd::Imported | ImportEnd::Refused(Blame::Sender) => {}
+            ImportEnd::Refused(_) => self.drive(Event::CandidateRefused(*hash))?,
+            ImportEnd::Unconnected | ImportEnd::Unavailable => self.drive(Event::CandidateUnavailable(*hash))?,
         }
-        if self.imports.range.front().is_some_and(|block| block.hash() == *hash) {
-            self.imports.range.pop_front();
-            match result {
-                Ok(()) => self.imports.range_imported += 1,
-                Err(blame) => {
-                    self.imports.range.clear();
-                    return self.end_range(matches!(blame, Some(Blame::Producer | Blame::Sender)));
-                }
+        let delivery = self.imports.deliveries.front_mut();
+        let Some(delivery) = delivery.filter(|d| d.blocks.front().is_some_and(|block| block.hash() == *hash)) else {
+            return Ok(());
+        };
+        delivery.blocks.pop_front();
+        if end == ImportEnd::Imported {
+            delivery.imported = delivery.imported.saturating_add(1);
+            return self.import_next();
+        }
+        self.end_delivery(Some(end))?;
+        self.import_next()
+    }
+
+    /// Takes blocks that sync asked for; they are imported one after the other.
+    pub(super) fn deliver(&mut self, peer: PeerId, blocks: Vec<Block>, is_range: bool) -> Result<(), CoreError> {
+        if self.imports.deliveries.len() >= DELIVERIES {
+            return Ok(());
+        }
+        let delivery = Delivery { peer, is_range, blocks: blocks.into(), imported: 0, known: None };
+        self.imports.deliveries.push_back(delivery);
+        // The one before goes on by itself.
+        if self.imports.deliveries.len() == 1 { self.import_next() } else { Ok(()) }
+    }
+
+    fn import_next(&mut self) -> Result<(), CoreError> {
+        let final_height = self.finalised().height;
+        while let Some(delivery) = self.imports.deliveries.front_mut() {
+            let Some(block) = delivery.blocks.front() else {
+                self.end_delivery(None)?;
+                continue;
+            };
+            if !self.view.chain.contains(&block.hash()) && block.height() > final_height {
+                let (block, peer) = (block.clone(), delivery.peer);
+                return self.import_delivered(block, peer);
             }
-            return self.next_of_range();
+            delivery.known = delivery.known.max(Some(block.height()));
+            delivery.blocks.pop_front();
         }
         Ok(())
     }
 
-    /// Imports what sync delivered, one block after the other.
-    pub(super) fn deliver(&mut self, peer: PeerId, blocks: Vec<Block>) -> Result<(), CoreError> {
-        if let [single] = &blocks[..]
-            && self.imports.range_peer.is_some()
-        {
-            // A single block beside a range: the machine decides whether it is wanted.
-            return match self.check_alone(single) {
-                Ok(()) => self.drive(Event::Candidate(Arc::new(single.clone()))),
-                Err(error) => {
-                    self.penalise(peer, Misbehaviour::InvalidMessage, &error.to_string());
-                    Ok(())
-                }
-            };
+    /// Ends the delivery under way and tells sync what became of a range.
+    fn end_delivery(&mut self, end: Option<ImportEnd>) -> Result<(), CoreError> {
+        let Some(delivery) = self.imports.deliveries.pop_front() else { return Ok(()) };
+        if !delivery.is_range {
+            return Ok(());
         }
-        self.imports.range = blocks.into_iter().map(Arc::new).collect();
-        self.imports.range_peer = Some(peer);
-        self.imports.range_imported = 0;
-        self.next_of_range()
-    }
-
-    fn next_of_range(&mut self) -> Result<(), CoreError> {
-        while let Some(block) = self.imports.range.front().cloned() {
-            if !self.view.chain.contains(&block.hash()) && block.height() > self.finalised().height {
-                return self.start_import(block, self.imports.range_peer);
-            }
-            self.imports.range.pop_front();
-        }
-        self.end_range(false)
-    }
-
-    fn end_range(&mut self, invalid: bool) -> Result<(), CoreError> {
-        let Some(peer) = self.imports.range_peer.take() else { return Ok(()) };
-        let imported = self.imports.range_imported;
-        self.sync_event(podl_engine::sync::Event::Processed { peer, invalid, imported })
+        let range = match (end, delivery.known) {
+            (Some(ImportEnd::Refused(Blame::Producer | Blame::Sender)), _) => RangeEnd::Invalid,
+            _ if delivery.imported > 0 => RangeEnd::Imported(delivery.imported),
+            (Some(ImportEnd::Unavailable), _) => RangeEnd::Stalled,
+            (None, Some(last)) => RangeEnd::Known(last),
+            _ => RangeEnd::Unconnected,
+        };
+        self.sync_event(podl_engine::sync::Event::Processed { peer: delivery.peer, range })
     }
 
     /// Blocks that were ahead of this node's clock, once they no longer are.
     pub(super) fn retry_imports(&mut self) -> Result<(), CoreError> {
         let limit = unix_ms().saturating_add(self.spec.phases.ahead_ms);
-        let ahead = std::mem::take(&mut self.imports.ahead);
-        let (due, later): (VecDeque<_>, VecDeque<_>) =
-            ahead.into_iter().partition(|(block, _)| block.header.message.time_ms <= limit);
-        self.imports.ahead = later;
-        due.into_iter().try_for_each(|(block, _)| self.drive(Event::Candidate(block)))
+        let due = self.imports.no_longer_ahead(limit, self.finalised().height);
+        due.into_iter().try_for_each(|block| self.drive(Event::Candidate(block)))
     }
 
     /// Fetches the shard that a key opens, then tries again.
@@ -358,12 +402,11 @@ impl Core {
     }
 
     fn retry_key(&mut self, key: ShardKey, came: bool) -> Result<(), CoreError> {
-        let base = self.machine.base().block;
-        if came && let Some(interval) = self.view.interval(&base) {
-            self.worker.post(Job::TryKey { interval, key, key_hash: podl_consensus::shard::key_hash(&key) });
-        } else {
-            tracing::warn!("the test shard of this interval is not to be had from any peer");
+        let base = self.machine.base();
+        if came {
+            return self.try_key(base, key);
         }
+        tracing::warn!("the test shard of this interval is not to be had from any peer");
         Ok(())
     }
 }

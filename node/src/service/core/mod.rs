@@ -11,6 +11,7 @@ mod imports;
 mod own;
 mod payouts;
 mod payouts_before;
+mod produce;
 mod proved;
 mod prune;
 mod query;
@@ -32,13 +33,13 @@ use libp2p::PeerId;
 use podl_chain_spec::{AccountId, Amount, ChainSpec, Hash32};
 use podl_consensus::chain::Chain;
 use podl_consensus::interval::{ChainView, Event, IntervalMachine};
-use podl_consensus::rules::IntervalContext;
+use podl_consensus::interval_context::IntervalContext;
 use podl_consensus::state::{Checkpoint, StateError};
 use podl_consensus::types::BlockHash;
+use podl_engine::sync::Sync;
 use podl_mempool::{Limits as MempoolLimits, Mempool, SenderState};
 use podl_network::NetworkHandle;
 use podl_storage::{Aux, Database, StorageError};
-use podl_engine::sync::Sync;
 
 use super::clock::Clock;
 use super::input::{CoreHandle, Input};
@@ -60,6 +61,14 @@ pub enum CoreError {
     /// The state cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// A thread that the node cannot do without has ended: better no node than one that looks alive.
+    #[error("the thread {name} has ended ({reason}); the node cannot go on without it, start it again")]
+    ThreadEnded {
+        /// Which.
+        name: &'static str,
+        /// Why, as far as is known.
+        reason: String,
+    },
     /// The disk is full.
     #[error("the disk of {path} is full: {free_mib} MiB left; make room and start the node again")]
     DiskFull {
@@ -277,7 +286,9 @@ impl Core {
             Input::NoNode(peer) => self.forget_peer(peer),
             Input::BlobsReady { hash, all } => self.on_blobs(hash, all),
             Input::TaskBlobs { task, all } => self.on_task_blobs(task, all),
-            Input::Worked { block, result } => self.on_worked(&block, *result),
+            Input::Worked { hash, result } => self.on_worked(&hash, *result),
+            Input::OwnChecked { parent, result } => self.on_own_checked(parent, *result),
+            Input::ThreadEnded { name, reason } => Err(CoreError::ThreadEnded { name, reason }),
             Input::ShardTried { key, key_hash, opens } => self.on_shard_tried(key, key_hash, opens),
             Input::ScoredOwn(scored) => self.on_scored_own(scored),
             Input::Commit(committed) => self.on_commit(committed),
@@ -317,6 +328,7 @@ impl Core {
         self.tend_blobs(now)?;
         self.retry_imports()?;
         self.follow_payouts()?;
+        self.note_voted_ahead()?;
         self.sync_event(podl_engine::sync::Event::Tick)?;
         self.check_disk()
     }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use podl_chain_spec::Hash32;
-use podl_consensus::chain::Imported;
+use podl_consensus::chain::{Claim, Imported};
 use podl_consensus::codec;
 use podl_consensus::hash::blob_root;
 use podl_consensus::interval::{ChainView, Event, Phase};
 use podl_consensus::signed::Signed;
 use podl_consensus::state::Checkpoint;
 use podl_consensus::types::{BlockHash, Commitment, Height, ModelRoot, Opening, Outcome, ShardKey, commitment_id};
+use podl_consensus::verified::Verified;
 use podl_storage::{Aux, Batch, Database, StorageError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,8 +19,8 @@ use super::{Core, CoreError};
 use crate::sealed;
 use crate::service::mining::{Committed, MiningEvent, OwnInterval, OwnModel, ScoredOwn, WonBlock};
 use crate::service::signer::Signer;
-use podl_engine::wire::Gossip;
 use crate::service::worker::Job;
+use podl_engine::wire::Gossip;
 
 /// Bytes of such a row at most: a payout to as many miners as a batch carries, several times over.
 pub(super) const ROW_BYTES: usize = 1 << 21;
@@ -113,47 +114,48 @@ impl Core {
         let Some(signer) = &self.signer else { return Ok(()) };
         let signed = Signed::new(message, &self.chain_hash, signer.wallet().key());
         tracing::info!(count, "model committed");
-        self.publish(&Gossip::Commitment(signed.clone()));
-        self.drive(Event::Commitment(signed))
+        match Verified::check(&self.spec, &self.chain_hash, signed) {
+            Ok(signed) => {
+                self.publish(&Gossip::Commitment((*signed).clone()));
+                self.drive(Event::Commitment(signed))
+            }
+            Err(error) => {
+                tracing::error!(%error, "this node's own commitment is not sent");
+                Ok(())
+            }
+        }
     }
 
     /// The shard is open: score what this node committed to.
-    pub(super) fn open_candidates(&mut self, parent: Checkpoint, key: Option<ShardKey>) {
-        let Some(own) = self.own.get(&parent.block) else { return };
+    pub(super) fn open_candidates(&mut self, parent: Checkpoint, key: Option<ShardKey>) -> Result<(), CoreError> {
+        let Some(own) = self.own.get(&parent.block) else { return Ok(()) };
         // Only what a majority listed can be opened.
-        let listed = |m: &&OwnModel| self.machine.closing_set(&parent.block, Some(&m.commitment)).is_some();
+        let listed = |m: &&OwnModel| self.machine.majority_closings(&parent.block, Some(&m.commitment)).is_some();
         let models: Vec<OwnModel> = own.models.iter().filter(listed).cloned().collect();
         if models.is_empty() {
             tracing::info!("none of this node's commitments was listed by a majority");
-            return;
+            return Ok(());
         }
-        let Some(interval) = self.view.interval(&parent.block) else { return };
+        let Some(interval) = self.view.interval(&parent.block) else { return Ok(()) };
         match self.view.chain.shard_job(&interval, key) {
             Some(shard) => self.worker.post(Job::ScoreOwn { interval, key, shard: Box::new(shard), models }),
-            None => tracing::warn!("no key belongs to this interval, nothing to show"),
+            None => {
+                tracing::warn!("no key belongs to this interval, nothing to show");
+                Ok(())
+            }
         }
     }
 
     /// Shows the best of this node's models as a candidate.
     pub(super) fn on_scored_own(&mut self, scored: ScoredOwn) -> Result<(), CoreError> {
         let ScoredOwn { parent, key, best: Some((model, correct, mac_bits)) } = scored else { return Ok(()) };
-        let Some(producer) = self.signer.as_ref().map(Signer::account) else { return Ok(()) };
-        let Some(closings) = self.machine.closing_set(&parent, Some(&model.commitment)) else { return Ok(()) };
+        let Some(closings) = self.machine.majority_closings(&parent, Some(&model.commitment)) else { return Ok(()) };
         let Some(height) = self.view.chain.height(&parent) else { return Ok(()) };
         let OwnModel { model_root, artefact_bytes, salt, .. } = model;
         let opening = Opening { model_root, artefact_bytes, salt, correct, mac_bits };
-        let parts = self.block_parts(Checkpoint { height, block: parent });
-        match self.view.chain.build_scored(parent, producer, parts, closings, opening, key) {
-            Ok(unsigned) => {
-                tracing::info!(height = height + 1, correct, "candidate shown");
-                self.send_block(unsigned)?;
-                self.drive(Event::Tick)
-            }
-            Err(error) => {
-                tracing::error!(%error, "the candidate could not be made");
-                Ok(())
-            }
-        }
+        tracing::info!(height = height + 1, correct, "showing a candidate");
+        self.propose_block(Checkpoint { height, block: parent }, 0, Claim::Scored { closings, opening, key })?;
+        self.drive(Event::Tick)
     }
 
     /// Tells the miner when the head is a block of its own account.

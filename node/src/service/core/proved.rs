@@ -7,14 +7,14 @@
 //! time were dishonest, an honest seat checked the score. All other rules are checked as ever. Who would rather check
 //! scores than believe seats keeps an archive, and syncs from one.
 
-use std::sync::Arc;
-
 use podl_chain_spec::AccountId;
 use podl_consensus::chain::Prepared;
 use podl_consensus::finality::is_quorum;
-use podl_consensus::types::{Block, SignedVote};
+use podl_consensus::types::{Block, Height, SignedVote};
 
+use super::imports::ImportEnd;
 use super::{Core, CoreError};
+use crate::service::clock::unix_ms;
 use crate::service::input::Input;
 
 /// How the score of a block is to be judged.
@@ -30,8 +30,7 @@ pub(super) enum Score {
 
 impl Core {
     pub(super) fn score_of(&self, block: &Block) -> Score {
-        let age = self.network_height().saturating_sub(block.height());
-        if self.pruning.keeps_all() || age <= self.spec.limits.retain_blocks {
+        if self.pruning.keeps_all() || self.age_of(block) <= self.spec.limits.retain_blocks {
             return Score::Checked;
         }
         let votes = self.imports.votes_of_range(&block.hash());
@@ -45,17 +44,25 @@ impl Core {
         if self.imports.ends_range(&block.hash()) { Score::Later } else { Score::Checked }
     }
 
+    /// How many blocks there can be above this one: as many as peers claim, but no more than its own time allows, so that
+    /// nobody's claim makes a young block old.
+    fn age_of(&self, block: &Block) -> Height {
+        let claimed = self.network_height().saturating_sub(block.height());
+        let since_ms = unix_ms().saturating_sub(block.header.message.time_ms);
+        claimed.min(since_ms / self.spec.min_interval_ms().max(1))
+    }
+
     /// Takes the score of a block for proved. What comes of it goes through the queue, as if the worker had checked it.
-    pub(super) fn take_proved(&mut self, block: Arc<Block>, prepared: Prepared) -> Result<(), CoreError> {
+    pub(super) fn take_proved(&mut self, block: &Block, prepared: Prepared) -> Result<(), CoreError> {
         let hash = block.hash();
         tracing::debug!(height = block.height(), block = %hash.short(), "an old block, vouched for by its seats");
-        self.imports.begin_work(&block, Vec::new());
+        self.imports.begin_work(hash, Vec::new());
         let result = Box::new(Ok(prepared.trust_work()));
-        if self.handle.offer(Input::Worked { block, result }) {
+        if self.handle.offer(Input::Worked { hash, result }) {
             return Ok(());
         }
         // A full queue: sync asks for the range again.
         self.imports.end_work(&hash);
-        self.finish_import(&hash, Err(None))
+        self.finish_import(&hash, ImportEnd::Unavailable)
     }
 }

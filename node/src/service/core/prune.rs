@@ -17,7 +17,8 @@ use podl_chain_spec::{ChainSpec, Hash32};
 use podl_consensus::chain::FinalBlock;
 use podl_consensus::codec;
 use podl_consensus::interval::ChainView;
-use podl_consensus::rules::{IntervalContext, ShardCache, WorkJob};
+use podl_consensus::interval_context::IntervalContext;
+use podl_consensus::rules::{ShardCache, WorkJob};
 use podl_consensus::state::{Checkpoint, StateKey, StateView, TaskStatus};
 use podl_consensus::types::{
     BlobRef, BlobRoot, Block, BlockHash, Height, Outcome, PublishTask, TaskId, TransactionKind,

@@ -83,7 +83,7 @@ impl Core {
 
     /// Answers `answer` as soon as the head is at `height`, or with nothing at the deadline.
     pub fn wait_for(&mut self, height: Height, timeout_ms: u64, answer: oneshot::Sender<Option<BlockView>>) {
-        let deadline_ms = self.clock.now_ms() + timeout_ms;
+        let deadline_ms = self.clock.now_ms().saturating_add(timeout_ms);
         if self.waiters.len() < WAITERS {
             self.waiters.push(Waiter { height, deadline_ms, answer });
         }
@@ -166,7 +166,7 @@ impl Core {
         let mut blocks = Vec::new();
         let mut hash = self.head().block;
         while let Some(entry) = self.view.chain.block(&hash) {
-            blocks.push((hash, entry.block.as_ref().clone()));
+            blocks.push((hash, entry.block.as_ref().clone().into_inner()));
             hash = entry.block.parent();
         }
         blocks

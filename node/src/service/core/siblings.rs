@@ -16,6 +16,7 @@ use podl_chain_spec::AccountId;
 use podl_consensus::interval::{BLOCKS_PER_PRODUCER, ChainView, Event};
 use podl_consensus::rules::context_rules::may_follow;
 use podl_consensus::types::{Block, BlockHash, Height, SignedVote};
+use podl_consensus::verified::Verified;
 use podl_network::Verdict;
 
 use super::{Core, CoreError};
@@ -106,12 +107,11 @@ impl Core {
         self.machine.votes().names(block.height(), &block.hash())
     }
 
-    /// Whether a block may be executed.
+    /// Whether a block whose form and header's signature stand may be executed.
     pub(super) fn may_execute(&mut self, block: &Block) -> Result<bool, CoreError> {
         let Some(interval) = self.view.interval(&block.parent()) else { return Ok(true) };
-        let is_signed = block.header.verify(&self.chain_hash).is_ok();
         // What cannot be valid is left to the rules, which say why before they execute anything.
-        if !is_signed || !may_follow(&interval, block) || self.siblings.take(block) {
+        if !may_follow(&interval, block) || self.siblings.take(block) {
             return Ok(true);
         }
         self.take_votes_of_range(block)?;
@@ -124,8 +124,9 @@ impl Core {
         let hash = block.hash();
         let most = 2 * usize::from(self.spec.seats.window);
         let votes = self.imports.successor_votes(&hash).iter().take(most);
-        let valid = |vote: &&SignedVote| vote.message.block == hash && vote.verify(&self.chain_hash).is_ok();
-        let votes: Vec<SignedVote> = votes.filter(valid).cloned().collect();
+        let votes = votes.filter(|vote| vote.message.block == hash && self.machine.votes().wants(&vote.message));
+        let verified = |vote: &SignedVote| Verified::check(&self.spec, &self.chain_hash, vote.clone()).ok();
+        let votes: Vec<Verified<SignedVote>> = votes.filter_map(verified).collect();
         votes.into_iter().try_for_each(|vote| self.drive(Event::Vote(vote)))
     }
 }

@@ -1,18 +1,17 @@
 //! The sync machine's hands: requests, answers, and what this node serves to others.
 
-use std::sync::Arc;
-
 use libp2p::PeerId;
 use podl_consensus::codec;
-use podl_consensus::interval::{Event, Message};
+use podl_consensus::interval::{ChainView, Event, Message};
 use podl_consensus::types::{Block, BlockHash, Height};
-use podl_network::{InboundRequest, Misbehaviour, Protocol, RequestError};
 use podl_engine::sync::{Effect, RANGE_BLOCKS};
+use podl_network::{InboundRequest, Misbehaviour, Protocol, RequestError, Verdict};
 
 use super::{Core, CoreError};
+use crate::service::clock::unix_ms;
 use crate::service::input::Input;
 use podl_engine::wire::{
-    IntervalMessages, KeyRelease, SYNC_REQUEST_BYTES, SyncRequest, SyncResponse, sync_response_bytes,
+    Gossip, IntervalMessages, KeyRelease, SYNC_REQUEST_BYTES, SyncRequest, SyncResponse, sync_response_bytes,
 };
 
 /// How often a peer is asked where it is, in milliseconds. Its gossip tells sooner, in calm.
@@ -29,7 +28,7 @@ impl Core {
                 Effect::RequestBlock { peer, request, hash } => {
                     self.request(peer, Some(request), &SyncRequest::Block(hash));
                 }
-                Effect::Deliver { peer, blocks } => self.deliver(peer, blocks)?,
+                Effect::Deliver { peer, blocks, is_range } => self.deliver(peer, blocks, is_range)?,
                 Effect::Penalise { peer, why } => self.penalise(peer, Misbehaviour::FalsePromise, why),
                 Effect::Behind(blocks) => {
                     tracing::info!(
@@ -37,7 +36,7 @@ impl Core {
                         "{}",
                         if blocks > 0 { "behind the network, catching up" } else { "caught up" }
                     );
-                    self.events.push_back(Event::Syncing(blocks > 0));
+                    self.events.push_back(Event::CatchingUp(blocks > 0));
                 }
             }
         }
@@ -107,9 +106,42 @@ impl Core {
         }
     }
 
+    /// Votes name a block that is not here.
     pub(super) fn fetch_block(&mut self, hash: BlockHash) -> Result<(), CoreError> {
-        let Some(peer) = self.peers.keys().next().copied() else { return Ok(()) };
-        self.sync_event(podl_engine::sync::Event::Unknown { peer, hash })
+        self.sync_event(podl_engine::sync::Event::Unknown { peer: None, hash })
+    }
+
+    /// Wants a block that a peer spoke of.
+    pub(super) fn want_block(&mut self, peer: Option<PeerId>, hash: BlockHash) {
+        // Only a delivery can fail, and asking delivers nothing.
+        if let Err(error) = self.sync_event(podl_engine::sync::Event::Unknown { peer, hash }) {
+            tracing::error!(%error, "sync");
+        }
+    }
+
+    /// Remembers who spoke of a block that may be wanted later.
+    pub(super) fn note_named(&mut self, peer: PeerId, hash: BlockHash) {
+        if let Err(error) = self.sync_event(podl_engine::sync::Event::Named { peer, hash }) {
+            tracing::error!(%error, "sync");
+        }
+    }
+
+    /// Notes where a peer says it is.
+    pub(super) fn on_status(&mut self, peer: PeerId, status: podl_engine::sync::Status) -> Result<(), CoreError> {
+        let highest = self.highest_possible();
+        self.sync_event(podl_engine::sync::Event::PeerStatus { peer, status, highest })
+    }
+
+    /// The highest block that there can be by this node's clock.
+    fn highest_possible(&self) -> Height {
+        let since_ms = unix_ms().saturating_add(self.spec.phases.ahead_ms).saturating_sub(self.spec.genesis.time_ms);
+        since_ms / self.spec.min_interval_ms().max(1)
+    }
+
+    /// Tells sync of blocks that a quorum voted for and that are not here.
+    pub(super) fn note_voted_ahead(&mut self) -> Result<(), CoreError> {
+        let height = self.machine.voted_ahead().unwrap_or(0);
+        self.sync_event(podl_engine::sync::Event::VotedAhead(height))
     }
 
     pub(super) fn on_sync_answer(
@@ -120,11 +152,13 @@ impl Core {
     ) -> Result<(), CoreError> {
         match (request, answer) {
             (Some(request), Some(SyncResponse::Blocks(blocks))) => {
-                self.sync_event(podl_engine::sync::Event::Blocks { peer, request, blocks })?;
+                let parent = blocks.first().map(Block::parent);
+                let connects = parent.is_some_and(|parent| self.view.chain.contains(&parent));
+                self.sync_event(podl_engine::sync::Event::Blocks { peer, request, blocks, connects })?;
             }
             (Some(request), _) => self.sync_event(podl_engine::sync::Event::Failed { peer, request })?,
             (None, Some(SyncResponse::Status(status))) => {
-                self.sync_event(podl_engine::sync::Event::PeerStatus(peer, status))?;
+                self.on_status(peer, status)?;
             }
             (None, Some(SyncResponse::Interval(messages))) => self.take_messages(peer, *messages)?,
             (None, _) => {}
@@ -133,31 +167,30 @@ impl Core {
         self.drive(Event::Tick)
     }
 
-    /// Messages of an interval from one peer, checked as gossip is.
-    fn take_messages(&mut self, peer: PeerId, messages: IntervalMessages) -> Result<(), CoreError> {
-        let chain = self.chain_hash;
-        let mut events = Vec::new();
-        let bad = messages.commitments.iter().any(|c| c.verify(&chain).is_err())
-            || messages.votes.iter().any(|v| v.verify(&chain).is_err())
-            || messages.closings.iter().any(|(c, list)| {
-                c.verify(&chain).is_err()
-                    || list.0.len() > self.spec.limits.list_cap as usize
-                    || list.0.iter().any(|c| c.verify(&chain).is_err())
-            });
-        if bad {
-            self.penalise(peer, Misbehaviour::InvalidMessage, "sent interval messages with bad signatures");
+    /// Messages of an interval from one peer, one by one through the same door as gossip.
+    pub(super) fn take_messages(&mut self, peer: PeerId, messages: IntervalMessages) -> Result<(), CoreError> {
+        if !messages.is_bounded(&self.spec) {
+            self.penalise(peer, Misbehaviour::Malformed, "sent more messages of an interval than there can be");
             return Ok(());
         }
-        events.extend(messages.commitments.into_iter().map(Event::Commitment));
-        events.extend(messages.closings.into_iter().map(|(closing, list)| Event::Closing(closing, list)));
-        events.extend(messages.key.into_iter().map(|release| Event::Key(release.key)));
-        events.extend(messages.votes.into_iter().map(Event::Vote));
-        for event in events {
-            self.drive(event)?;
+        let IntervalMessages { commitments, closings, key, votes, blocks } = messages;
+        let all = commitments.into_iter().map(Gossip::Commitment);
+        let all = all.chain(closings.into_iter().map(Gossip::Closing)).chain(key.into_iter().map(Gossip::Key));
+        for message in all.chain(votes.into_iter().map(Gossip::Vote)) {
+            let (verdict, event) = self.judge(message, peer);
+            if verdict == Verdict::Reject {
+                self.penalise(
+                    peer,
+                    Misbehaviour::InvalidMessage,
+                    "sent a message of an interval that no seat may sign",
+                );
+                return Ok(());
+            }
+            event.map_or(Ok(()), |event| self.drive(event))?;
         }
-        for hash in messages.blocks {
+        for hash in blocks {
             if !self.view.chain.contains(&hash) && self.machine.candidate(&hash).is_none() {
-                self.sync_event(podl_engine::sync::Event::Unknown { peer, hash })?;
+                self.want_block(Some(peer), hash);
             }
         }
         Ok(())
@@ -171,7 +204,7 @@ impl Core {
         };
         let answer = match message {
             SyncRequest::Status(status) => {
-                self.sync_event(podl_engine::sync::Event::PeerStatus(request.peer, status))?;
+                self.on_status(request.peer, status)?;
                 SyncResponse::Status(self.sync.status())
             }
             SyncRequest::Range { from, count } => SyncResponse::Blocks(self.range(from, count)?),
@@ -184,11 +217,12 @@ impl Core {
         Ok(())
     }
 
-    /// Blocks of the head's chain, as many as fit a response.
-    fn range(&self, from: Height, count: u32) -> Result<Vec<Block>, CoreError> {
+    /// Blocks of the head's chain, as many as fit a response; none from above the head.
+    pub(super) fn range(&self, from: Height, count: u32) -> Result<Vec<Block>, CoreError> {
         let mut blocks = Vec::new();
         let mut room = sync_response_bytes(&self.spec) - 1024;
-        for height in (from..).take(count.min(RANGE_BLOCKS) as usize) {
+        let last = self.head().height.min(from.saturating_add(count.min(RANGE_BLOCKS).into()).saturating_sub(1));
+        for height in from..=last {
             let Some(block) = self.block_at(height)? else { break };
             let bytes = codec::encode(&block).len();
             if bytes > room {
@@ -208,20 +242,21 @@ impl Core {
         }
         let hash = self.view.chain.ancestor(&self.head().block, height);
         let entry = hash.and_then(|hash| self.view.chain.block(&hash));
-        Ok(entry.map(|entry| entry.block.as_ref().clone()))
+        Ok(entry.map(|entry| entry.block.as_ref().clone().into_inner()))
     }
 
     /// Any block that this node holds, candidates included.
     pub(super) fn any_block(&self, hash: &BlockHash) -> Result<Option<Block>, CoreError> {
         if let Some(entry) = self.view.chain.block(hash) {
-            return Ok(Some(entry.block.as_ref().clone()));
+            return Ok(Some(entry.block.as_ref().clone().into_inner()));
         }
         if let Some(block) = self.machine.candidate(hash) {
-            return Ok(Some(Arc::unwrap_or_clone(block)));
+            return Ok(Some(block.as_ref().clone().into_inner()));
         }
         Ok(self.db.block(hash)?)
     }
 
+    /// What this node holds of an interval, as much as fits a response.
     fn interval_messages(&self, parent: &BlockHash) -> IntervalMessages {
         let commitments = self.machine.commitments(parent);
         let mut messages = IntervalMessages { commitments, ..IntervalMessages::default() };
@@ -229,9 +264,8 @@ impl Core {
         for message in self.machine.catch_up_messages() {
             match message {
                 Message::Vote(vote) => messages.votes.push(vote),
-                Message::Closing(closing, list) => messages.closings.push((closing, list)),
+                Message::Closing(closing) => messages.closings.push(closing),
                 Message::Key(key) => {
-                    use podl_consensus::interval::ChainView;
                     let interval = self.view.interval(&base.block);
                     messages.key = interval.map(|i| KeyRelease { task: i.task, round: i.round, key });
                 }
@@ -240,6 +274,7 @@ impl Core {
         }
         let children = self.machine.tree().children(&base.block).map(|child| child.checkpoint().block);
         messages.blocks.extend(children);
+        messages.bound(&self.spec);
         messages
     }
 }

@@ -1,7 +1,8 @@
 //! The blobs of published tasks: fetched as soon as a task is on the chain, flagged ready when all are here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use podl_chain_spec::Hash32;
 use podl_consensus::interval::Event;
 use podl_consensus::state::TaskPhase;
 use podl_consensus::types::{BlobRef, PublishTask, READY_CAP, TaskId};
@@ -24,7 +25,16 @@ enum Fetch {
 #[derive(Default)]
 pub(super) struct TaskBlobs {
     fetches: BTreeMap<TaskId, Fetch>,
+    /// Hashes of the keys of all rounds to come of the live tasks.
+    keys: BTreeSet<Hash32>,
     told: Vec<TaskId>,
+}
+
+impl TaskBlobs {
+    /// Whether a key with this hash opens a shard of a live task.
+    pub(super) fn is_key_of_live(&self, key_hash: &Hash32) -> bool {
+        self.keys.contains(key_hash)
+    }
 }
 
 /// All blobs of a task.
@@ -40,14 +50,18 @@ impl Core {
         let live = state.live_tasks()?;
         let mut pending = Vec::new();
         let mut wanted = Vec::new();
+        let mut keys = BTreeSet::new();
         for id in &live {
             let (Some(status), Some(spec)) = (state.task_status(id)?, state.task_spec(id)?) else { continue };
             if status.phase == TaskPhase::Pending {
                 pending.push(*id);
             }
+            let spent = usize::try_from(status.next_round).unwrap_or(usize::MAX).saturating_sub(1);
+            keys.extend(spec.task.shards.iter().skip(spent).map(|shard| shard.key_hash));
             // Shards of spent rounds are fetched with the blocks that spent them, if at all: old ones are nowhere.
             wanted.push((*id, needed_by_task(&spec.task, &status)));
         }
+        self.tasks.keys = keys;
         self.tasks.fetches.retain(|id, _| live.contains(id));
         for (id, blobs) in wanted {
             self.fetch_task(id, blobs);

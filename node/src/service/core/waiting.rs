@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use podl_chain_spec::{ChainSpec, Hash32};
 use podl_consensus::codec;
 use podl_consensus::state::Checkpoint;
-use podl_consensus::types::{BlockHash, SignedTransaction};
+use podl_consensus::types::SignedTransaction;
+use podl_consensus::verified::{Verified, VerifiedBlock};
 use podl_storage::{Aux, StorageError};
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +51,7 @@ pub(super) struct Waiting {
     /// Transactions that were given to this node.
     local: VecDeque<Hash32>,
     /// What was in blocks that lost, until the head has moved.
-    lost: Vec<Vec<SignedTransaction>>,
+    lost: Vec<VerifiedBlock>,
     /// Where the next telling goes on.
     turn: usize,
     next_keep_ms: u64,
@@ -150,7 +151,7 @@ impl Core {
             if self.waiting.kept.contains_key(&id) {
                 continue;
             }
-            let row = codec::encode(&Row { local: is_own.contains(&id), transaction: transaction.clone() });
+            let row = codec::encode(&Row { local: is_own.contains(&id), transaction: (**transaction).clone() });
             if row.len() > room {
                 break;
             }
@@ -161,7 +162,7 @@ impl Core {
     }
 
     /// Transactions of this node's account in nonce order, then those that its users gave to it.
-    pub(super) fn own_waiting(&self) -> Vec<(Hash32, &SignedTransaction)> {
+    pub(super) fn own_waiting(&self) -> Vec<(Hash32, &Verified<SignedTransaction>)> {
         let account = self.signer.as_ref().map(Signer::account);
         let own = account.iter().flat_map(|account| self.mempool.of_sender(account));
         let given = self.waiting.local.iter().filter_map(|id| Some((*id, self.mempool.get(id)?)));
@@ -175,22 +176,17 @@ impl Core {
         let (len, turn) = (own.len(), self.waiting.turn);
         let from = turn.checked_rem(len).unwrap_or(0);
         for (_, transaction) in own.into_iter().cycle().skip(from).take(len.min(TOLD_AT_ONCE)) {
-            self.publish(&Gossip::Transaction(transaction.clone()));
+            self.publish(&Gossip::Transaction((**transaction).clone()));
         }
         // All of few are told each time, from the lowest nonce on.
         self.waiting.turn = if len > TOLD_AT_ONCE { from + TOLD_AT_ONCE } else { 0 };
     }
 
     /// Remembers what is in blocks that are about to be forgotten because their branch lost.
-    pub(super) fn note_lost(&mut self, pruned: &[BlockHash]) -> Result<(), StorageError> {
-        for hash in pruned {
-            if self.waiting.lost.len() >= LOST_BLOCKS {
-                break;
-            }
-            let block = self.db.block(hash)?.filter(|block| !block.body.transactions.is_empty());
-            self.waiting.lost.extend(block.map(|block| block.body.transactions));
-        }
-        Ok(())
+    pub(super) fn note_lost(&mut self, pruned: &[VerifiedBlock]) {
+        let room = LOST_BLOCKS.saturating_sub(self.waiting.lost.len());
+        let lost = pruned.iter().filter(|block| !block.body.transactions.is_empty());
+        self.waiting.lost.extend(lost.take(room).cloned());
     }
 
     /// Transactions of blocks that are no longer on the head's chain wait again, unless they are on it by another way.
@@ -201,11 +197,11 @@ impl Core {
             if self.view.chain.ancestor(&new.block, entry.block.height()) == Some(at) {
                 break;
             }
-            lost.push(entry.block.body.transactions.clone());
+            lost.push(entry.block.clone());
             at = entry.block.parent();
         }
-        for transaction in lost.into_iter().flatten() {
-            // Form and signature were checked with the block; most are in the new chain as well, and so refused.
+        for transaction in lost.iter().flat_map(|block| block.transactions()) {
+            // Most are in the new chain as well, and so refused.
             let sender = self.view.sender(&new.block, &transaction.message.sender);
             let _ = self.mempool.insert(transaction, sender);
         }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use podl_chain_spec::AccountId;
-use podl_consensus::rules::IntervalContext;
+use podl_consensus::interval_context::IntervalContext;
 use podl_consensus::types::BlockHash;
 use podl_network::BlobStore;
 use podl_pool::drivers::{ManagerDriver, PoolAction};

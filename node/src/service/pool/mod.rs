@@ -32,6 +32,7 @@ use tokio::sync::mpsc;
 
 use super::input::CoreHandle;
 use super::mining::{MiningEvent, MiningPort};
+use super::watch;
 use crate::sealed;
 use artefacts::PoolArtefacts;
 use desk::{Desk, DeskInput};
@@ -128,12 +129,13 @@ impl Pool {
         let manager = Arc::new(start_manager(&parts, params.clone(), inputs.clone())?);
         let miner = parts.own_threads.map(|threads| own_miner(&parts, &manager, threads)).transpose()?;
         let desk = Desk::new(manager.clone(), &parts);
-        let desk = named("podl-pool").spawn(move || desk.run(&desk_inputs))?;
+        let desk = watch::spawn("podl-pool", parts.core.clone(), move || desk.run(&desk_inputs))?;
         let serves_miners = parts.requests.is_some();
         if let Some(requests) = parts.requests {
             let (manager, network) = (manager.clone(), parts.network.clone());
             // Ends when the node closes the queue.
-            named("podl-pool-ask").spawn(move || answer_miners(requests, &manager, &network))?;
+            let answer = move || answer_miners(requests, &manager, &network);
+            watch::spawn("podl-pool-ask", parts.core.clone(), answer)?;
         }
         Ok(Self { manager, miner, inputs, desk, account: parts.account, serves_miners, params })
     }
@@ -166,10 +168,6 @@ impl Pool {
         }
         self.manager.save();
     }
-}
-
-fn named(name: &str) -> std::thread::Builder {
-    std::thread::Builder::new().name(name.into())
 }
 
 fn start_manager(parts: &PoolParts, params: PoolParams, inputs: Sender<DeskInput>) -> Result<ManagerDriver, PoolError> {

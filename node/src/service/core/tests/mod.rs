@@ -1,6 +1,7 @@
 //! The core with a real database, blob store, worker and network that knows nobody. Blocks come from the testkit's chain,
 //! whose models say themselves how good they are.
 
+mod doors;
 mod payouts;
 mod proved;
 mod pruning;
@@ -12,11 +13,13 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
-use podl_chain_spec::ChainSpec;
+use podl_chain_spec::{Caps, ChainSpec};
 use podl_consensus::chain::{BlockParts, Chain};
 use podl_consensus::rules::BlobSource;
 use podl_consensus::testkit::{FakeVerifier, Harness, signing_key};
 use podl_consensus::types::{BlobRoot, Block, BlockHash, Outcome, SignedTransaction};
+use podl_consensus::verified::Verified;
+use podl_consensus::workload::{ModelFacts, WorkError, WorkVerifier, Workload};
 use podl_network::{BlobStore, Network, NetworkConfig, NetworkEvent, NetworkPorts, TopicConfig, keypair_from_seed};
 use podl_storage::Database;
 use tempfile::TempDir;
@@ -27,12 +30,37 @@ use crate::service::clock::Clock;
 use crate::service::input::{CoreHandle, Input, QUEUE};
 use crate::service::publisher::Publisher;
 use crate::service::signer::Signer;
-use podl_engine::wire::Topic;
 use crate::service::worker::Worker;
 use crate::wallet::Wallet;
+use podl_engine::wire::Topic;
 
 /// Bytes that the store may hold.
 pub(super) const QUOTA_BYTES: u64 = 1 << 20;
+
+/// The claimed count on which [`Fragile`] panics.
+pub(super) const PANICS: u32 = u32::MAX;
+
+/// The testkit's verifier with a fault that somebody's bytes can find.
+struct Fragile;
+
+impl WorkVerifier for Fragile {
+    fn model_facts(&self, workload: &Workload, caps: &Caps, artefact: &[u8]) -> Result<ModelFacts, WorkError> {
+        FakeVerifier.model_facts(workload, caps, artefact)
+    }
+
+    fn parse_shard(&self, workload: &Workload, caps: &Caps, shard: &[u8]) -> Result<u32, WorkError> {
+        FakeVerifier.parse_shard(workload, caps, shard)
+    }
+
+    fn score(&self, workload: &Workload, caps: &Caps, artefact: &[u8], shard: &[u8]) -> Result<u32, WorkError> {
+        assert_ne!(artefact.get(4..8), Some(PANICS.to_le_bytes().as_slice()), "a fault");
+        FakeVerifier.score(workload, caps, artefact, shard)
+    }
+
+    fn filler_shard(&self, workload: &Workload, caps: &Caps, seed: [u8; 32]) -> Result<Vec<u8>, WorkError> {
+        FakeVerifier.filler_shard(workload, caps, seed)
+    }
+}
 
 /// A core whose inputs are taken when a test says so.
 pub(super) struct Bed {
@@ -76,7 +104,7 @@ impl Bed {
         let (network, events) = self.runtime.block_on(Network::start(config, ports)).unwrap();
         let (queue, inputs) = sync_channel(QUEUE);
         let handle = CoreHandle { queue };
-        let worker = Worker::start(spec.clone(), blobs, Box::new(FakeVerifier), handle.clone()).unwrap();
+        let worker = Worker::start(spec.clone(), blobs, Box::new(Fragile), handle.clone()).unwrap();
         let wallet = self.account.map(|number| Wallet::new(signing_key(number)));
         let signer = wallet.map(|wallet| Signer::open(wallet, spec.genesis_hash(), db.clone()).unwrap());
         let (runtime, clock) = (self.runtime.handle().clone(), Clock::default());
@@ -139,8 +167,8 @@ impl Bed {
             }
         }
         let (peer, last) = (self.peer, blocks.last().unwrap().hash());
-        self.core().deliver(peer, blocks.to_vec()).unwrap();
-        self.pump(|core| core.imports.range_is_done());
+        self.core().deliver(peer, blocks.to_vec(), true).unwrap();
+        self.pump(|core| core.imports.is_idle());
         self.core().view.chain.contains(&last)
     }
 
@@ -152,7 +180,7 @@ impl Bed {
     }
 
     /// A filler block of a miner, with all votes and these transactions.
-    pub fn mine(&mut self, parent: BlockHash, owner: u64, transactions: Vec<SignedTransaction>) -> BlockHash {
+    pub fn mine(&mut self, parent: BlockHash, owner: u64, transactions: Vec<Verified<SignedTransaction>>) -> BlockHash {
         let parts = BlockParts { transactions, ..self.h.parts(parent) };
         let block = self.h.scored(parent, owner, 40, parts);
         self.advance(block)

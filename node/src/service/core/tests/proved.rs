@@ -35,9 +35,10 @@ fn sync(bed: &mut Bed, claimed: Height, blocks: &[Block]) -> Height {
     let (peer, chain) = (bed.peer, bed.h.genesis());
     let head = Checkpoint { height: claimed, block: Hash32([1; 32]) };
     let status = Status { chain, head, finalised: Checkpoint { height: 0, block: chain } };
-    bed.core().sync_event(podl_engine::sync::Event::PeerStatus(peer, status)).unwrap();
-    bed.core().deliver(peer, blocks.to_vec()).unwrap();
-    bed.pump(|core| core.imports.range_is_done());
+    let event = podl_engine::sync::Event::PeerStatus { peer, status, highest: Height::MAX };
+    bed.core().sync_event(event).unwrap();
+    bed.core().deliver(peer, blocks.to_vec(), true).unwrap();
+    bed.pump(|core| core.imports.is_idle());
     blocks.iter().filter(|b| bed.core().view.chain.contains(&b.hash())).map(Block::height).max().unwrap_or(0)
 }
 

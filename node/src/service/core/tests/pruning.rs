@@ -164,7 +164,7 @@ fn data_of_a_publication_that_waits_and_blobs_in_use_stay() {
     bed.hold(&task.data.root);
     let share = bed.store().insert(b"a pool miner's artefact").unwrap();
     bed.core().set_mining(Box::new(Pool(share))).unwrap();
-    bed.core().submit(transaction).unwrap();
+    bed.core().submit(transaction.into_inner()).unwrap();
     assert_eq!(sweep(&mut bed), BTreeSet::from([task.data.root, share]));
 }
 

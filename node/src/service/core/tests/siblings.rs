@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use podl_consensus::interval::Event;
 use podl_consensus::signed::Signature;
-use podl_consensus::testkit::small_spec;
+use podl_consensus::testkit::{small_spec, unchecked};
 use podl_consensus::types::Block;
 use podl_network::{PeerId, Verdict};
 
@@ -103,34 +103,40 @@ fn a_damaged_copy_does_not_speak_for_the_block() {
     damaged.body.certificate =
         Some(podl_consensus::types::Certificate { height: 1, block: block.hash(), votes: vec![] });
     assert_eq!(damaged.hash(), block.hash());
-    assert!(!bed.deliver(&[damaged.clone()]));
-    // Beside a range, it must not reach the machine, which would believe it.
-    let peer = bed.peer;
-    bed.core().imports.pretend_range(peer);
-    bed.core().deliver(peer, vec![damaged]).unwrap();
+    assert!(!bed.deliver(&[damaged]));
     assert!(bed.core().machine.candidate(&block.hash()).is_none());
-    bed.core().imports.end_pretence();
     assert!(bed.deliver(&[block]));
 }
 
 #[test]
-fn blocks_ahead_of_the_clock_are_held_once_and_within_bounds() {
+fn blocks_ahead_of_the_clock_are_held_once_within_bounds_and_the_nearest_stay() {
     let mut bed = Bed::new(small_spec(4, 24), None);
     let genesis = bed.h.genesis();
     let ahead = |bed: &Bed, n: u64| {
         let time_ms = crate::service::clock::unix_ms() + 3_600_000 + n;
         let parts = podl_consensus::chain::BlockParts { time_ms, ..bed.h.parts(genesis) };
-        bed.h.idle(genesis, 0, None, parts)
+        Arc::new(unchecked(bed.h.idle(genesis, 0, None, parts)))
     };
     let block = ahead(&bed, 0);
     for _ in 0..3 {
-        let block = Arc::new(block.clone());
-        bed.core().start_import(block, None).unwrap();
+        bed.core().start_import(block.clone(), None).unwrap();
     }
     assert_eq!(bed.core().imports.ahead_count(), 1);
-    for n in 1..100 {
-        let block = Arc::new(ahead(&bed, n));
+    // Hundreds of the far future hold no place against one that is a little early.
+    for n in 1..200 {
+        let block = ahead(&bed, n * 86_400_000);
         bed.core().start_import(block, None).unwrap();
     }
     assert_eq!(bed.core().imports.ahead_count(), 64);
+    let early = ahead(&bed, 1);
+    bed.core().start_import(early.clone(), None).unwrap();
+    assert_eq!(bed.core().imports.ahead_count(), 64);
+    assert!(bed.core().imports.is_ahead(&early.hash()) && bed.core().imports.is_ahead(&block.hash()));
+    // What is final ends the waiting of what it excludes.
+    let mut tip = genesis;
+    for owner in 10..15 {
+        tip = bed.mine(tip, owner, vec![]);
+    }
+    bed.core().retry_imports().unwrap();
+    assert_eq!(bed.core().imports.ahead_count(), 0);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use podl_chain_spec::{Amount, Hash32};
 use podl_consensus::codec;
-use podl_consensus::testkit::{account, small_spec};
+use podl_consensus::testkit::{account, small_spec, unchecked};
 use podl_consensus::types::{Payment, SignedTransaction, TransactionKind};
 use podl_mempool::SenderState;
 use podl_storage::Aux;
@@ -14,7 +14,7 @@ use super::Bed;
 
 fn transfer(bed: &Bed, sender: u64, nonce: u64) -> SignedTransaction {
     let kind = TransactionKind::Transfer(Payment { to: account(20), amount: Amount(5) });
-    bed.h.transaction(sender, nonce, kind)
+    bed.h.transaction(sender, nonce, kind).into_inner()
 }
 
 fn rows(bed: &mut Bed) -> Vec<Hash32> {
@@ -39,7 +39,7 @@ fn what_waits_survives_a_kill_and_leaves_the_disk_when_it_is_in_a_block() {
     assert_eq!(own, BTreeSet::from([0, 1]), "those that its users gave it are still told");
 
     let genesis = bed.h.genesis();
-    bed.mine(genesis, 10, vec![sent[0].clone(), sent[2].clone()]);
+    bed.mine(genesis, 10, vec![unchecked(sent[0].clone()), unchecked(sent[2].clone())]);
     assert_eq!(bed.core().waiting_transactions(), 1);
     bed.core().keep_waiting().unwrap();
     assert_eq!(rows(&mut bed), [sent[1].message.id()]);
@@ -91,7 +91,8 @@ fn a_transaction_of_a_block_that_lost_waits_again() {
     let sent = transfer(&bed, 6, 0);
     bed.core().submit(sent.clone()).unwrap();
     // The first block carries it; a better one beside it, which becomes the head, does not.
-    let parts = podl_consensus::chain::BlockParts { transactions: vec![sent.clone()], ..bed.h.parts(genesis) };
+    let parts =
+        podl_consensus::chain::BlockParts { transactions: vec![unchecked(sent.clone())], ..bed.h.parts(genesis) };
     let first = bed.h.scored(genesis, 10, 30, parts);
     bed.advance(first);
     assert_eq!(bed.core().waiting_transactions(), 0);
@@ -109,6 +110,6 @@ fn a_transaction_of_a_block_that_lost_waits_again() {
     }
     assert!(bed.core().finalised().height >= 1);
     assert!(bed.core().mempool.get(&sent.message.id()).is_some());
-    bed.mine(at, 13, vec![sent]);
+    bed.mine(at, 13, vec![unchecked(sent)]);
     assert_eq!(bed.core().waiting_transactions(), 0);
 }
