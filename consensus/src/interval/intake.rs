@@ -19,6 +19,8 @@ use crate::verified::{Verified, VerifiedBlock};
 
 /// Messages kept that came before their parent, a few seconds' worth.
 const EARLY_KEPT: usize = 256;
+/// Of these, of one signer: what it may have on two parents.
+const EARLY_OF_SIGNER: usize = 6;
 /// Of these, closings, which carry whole lists.
 const EARLY_CLOSINGS: usize = 32;
 /// Keys kept for intervals that are not known yet.
@@ -82,7 +84,17 @@ impl IntervalMachine {
         }
     }
 
+    /// Keeps a message until its parent comes, if its signer has not filled his part of the room.
     fn keep_early(&mut self, event: Event) {
+        let signer = |event: &Event| match event {
+            Event::Commitment(commitment) => Some(commitment.message.owner),
+            Event::Closing(closing) => Some(closing.closing.message.seat),
+            _ => None,
+        };
+        let of_signer = self.early.iter().filter(|early| signer(early) == signer(&event)).count();
+        if of_signer >= EARLY_OF_SIGNER {
+            return;
+        }
         let is_closing = |event: &Event| matches!(event, Event::Closing(..));
         if is_closing(&event) && self.early.iter().filter(|e| is_closing(e)).count() >= EARLY_CLOSINGS {
             let first = self.early.iter().position(is_closing);

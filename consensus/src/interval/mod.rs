@@ -31,7 +31,7 @@ use crate::guard::Guard;
 use crate::signed::Signed;
 use crate::state::{Checkpoint, Meta};
 use crate::tree::BlockTree;
-use crate::types::{BlockHash, Certificate, Commitment, Height, ListedClosing, ShardKey, SignedVote, TaskId};
+use crate::types::{BlockHash, Certificate, Closing, Commitment, Height, ListedClosing, ShardKey, SignedVote, TaskId};
 use crate::verified::{Verified, VerifiedBlock};
 
 pub use candidates::BLOCKS_PER_PRODUCER;
@@ -199,6 +199,17 @@ impl IntervalMachine {
     /// The released key of the interval on `parent`, unless it turned out not to open its shard.
     pub fn key_for(&self, parent: &BlockHash) -> Option<ShardKey> {
         self.key_of(self.rounds.get(parent)?)
+    }
+
+    /// Whether a commitment is within what one owner can have listed in its interval, as far as that is known here.
+    pub fn wants_commitment(&self, commitment: &Commitment) -> bool {
+        let round = self.rounds.get(&commitment.parent);
+        round.is_none_or(|round| round.wants_commitment(commitment, &self.limits))
+    }
+
+    /// Whether a closing may tell something new: of a seat that closed twice nothing does.
+    pub fn wants_closing(&self, closing: &Closing) -> bool {
+        self.rounds.get(&closing.parent).is_none_or(|round| !round.is_caught(&closing.seat))
     }
 
     /// Whether a key with this hash is held, or was found to be no use.

@@ -75,6 +75,17 @@ impl Round {
         self.commitments.get(owner).map_or(0, Vec::len)
     }
 
+    /// Whether the owner can have one more, or it is one that is held.
+    pub fn wants_commitment(&self, commitment: &Commitment, limits: &Limits) -> bool {
+        let own = self.commitments.get(&commitment.owner).map_or(&[][..], Vec::as_slice);
+        own.len() < usize::from(limits.commitments_per_owner) || own.iter().any(|held| held.message == *commitment)
+    }
+
+    /// Whether the seat was caught closing twice.
+    pub fn is_caught(&self, seat: &AccountId) -> bool {
+        self.caught.contains(seat)
+    }
+
     /// Notes a commitment for the node's own list. Returns whether it is new and in time.
     pub fn add_commitment(&mut self, commitment: Verified<Signed<Commitment>>, limits: &Limits) -> bool {
         let (message, context) = (&commitment.message, &self.context);

@@ -119,6 +119,12 @@ impl VotePool {
         self.is_near(&seat, height) && kept.is_none_or(|kept| kept.len() < 2 && kept.iter().all(|v| v.message != *vote))
     }
 
+    /// Whether this very vote is kept: then its signature was checked.
+    pub fn holds(&self, vote: &SignedVote) -> bool {
+        let kept = self.votes.get(&vote.message.seat).and_then(|heights| heights.get(&vote.message.height));
+        kept.is_some_and(|kept| kept.iter().any(|kept| **kept == *vote))
+    }
+
     fn is_near(&self, seat: &AccountId, height: Height) -> bool {
         self.eligible.contains(seat) && height >= self.lowest.max(1) && height <= self.highest
     }

@@ -34,7 +34,7 @@ pub(super) enum Input {
     /// The worker checked a block.
     Worked { hash: BlockHash, result: Box<Result<Checked, BlockError>> },
     /// The worker checked a block of this node's own before it is signed.
-    OwnChecked { parent: BlockHash, result: Box<Result<CheckedProposal, (BlockHash, BlockError)>> },
+    OwnChecked(Box<Result<CheckedProposal, (BlockHash, BlockError)>>),
     /// A thread that the node cannot do without has ended.
     ThreadEnded { name: &'static str, reason: String },
     /// The worker tried a key on its shard; `None` when the shard is not here.

@@ -313,7 +313,7 @@ async fn forward(
             }
             event => {
                 let judged = match &event {
-                    NetworkEvent::Gossip(message) => Some((message.id.clone(), message.peer)),
+                    NetworkEvent::Gossip(message) => Some((message.id, message.peer)),
                     _ => None,
                 };
                 if core.offer(Input::Network(event)) {

@@ -113,11 +113,10 @@ impl Context {
                 Input::Worked { hash, result: Box::new(checked.unwrap_or(Err(BlockError::Panicked))) }
             }
             Job::CheckOwn { proposed } => {
-                let header = &proposed.unsigned().header;
-                let (parent, name) = (header.parent, header.hash());
+                let name = proposed.unsigned().header.hash();
                 let checked = contained("the work of an own block", || proposed.check_work(&source, verifier));
                 let result = checked.unwrap_or(Err(BlockError::Panicked)).map_err(|error| (name, error));
-                Input::OwnChecked { parent, result: Box::new(result) }
+                Input::OwnChecked(Box::new(result))
             }
             Job::TryKey { shard, key, key_hash } => {
                 let opens = contained("a released key", || try_key(&shard, &source, verifier)).unwrap_or(Some(false));

@@ -193,8 +193,34 @@ fn messages_on_unknown_parents_are_bounded() {
         let commitment = Signed::new(message, &bed.h.chain.chain_hash(), &signing_key(10));
         bed.feed(Event::Commitment(unchecked(commitment)));
     }
+    assert_eq!(bed.m.early.len(), 6, "one owner, however rich, crowds out nobody");
+    for owner in 0..2_000 {
+        let message = Commitment { parent: number_hash(owner), owner: account(owner), ..message.clone() };
+        bed.feed(Event::Commitment(unchecked(Signed::new(message, &bed.h.chain.chain_hash(), &signing_key(owner)))));
+    }
     assert!(bed.m.early.len() <= 256);
     assert_eq!(bed.m.rounds.len(), 1);
+}
+
+#[test]
+fn what_one_signer_sends_beyond_its_due_is_not_wanted() {
+    let mut bed = Bed::new(1);
+    let parent = bed.base();
+    let rounds: Vec<Round> = (0..4).map(|_| bed.h.commit(parent, 10, 40)).collect();
+    for round in &rounds[..3] {
+        assert!(bed.m.wants_commitment(&round.commitment.message));
+        bed.feed(Event::Commitment(unchecked(round.commitment.clone())));
+    }
+    assert!(bed.m.wants_commitment(&rounds[0].commitment.message), "held, and passed on to who missed it");
+    assert!(!bed.m.wants_commitment(&rounds[3].commitment.message));
+    bed.others_close(&[0], &rounds[..1]);
+    let other = bed.h.closing(parent, &account(0), &rounds[..2]);
+    assert!(bed.m.wants_closing(&other.closing.message), "the second is evidence");
+    bed.others_close(&[0], &rounds[..2]);
+    let third = bed.h.closing(parent, &account(0), &rounds[..3]);
+    assert!(!bed.m.wants_closing(&third.closing.message), "a third says no more");
+    let vote = bed.h.vote(&account(0), bed.h.genesis(), &[]);
+    assert!(!bed.m.votes().holds(&vote));
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl Core {
         let seats = self.seats_on(&parent);
         let is_known = seats.is_some();
         let may_close = seats.map_or_else(|| self.machine.votes().is_eligible(&seat), |seats| seats.is_seat(&seat));
-        if !may_close {
+        if !may_close || !self.machine.wants_closing(&listed.closing.message) {
             return (Verdict::Ignore, None);
         }
         match Verified::check(&self.spec, &self.chain_hash, listed) {
@@ -120,6 +120,10 @@ impl Core {
         let parent = self.view.chain.block(&block).map(|entry| entry.block.parent());
         let seats = parent.and_then(|parent| self.seats_on(&parent));
         let may_vote = seats.is_none_or(|seats| seats.is_voter(&vote.message.seat));
+        if self.machine.votes().holds(&vote) {
+            // Sent again because somebody may have missed it.
+            return (accept_if(may_vote), None);
+        }
         if !may_vote || !self.machine.votes().wants(&vote.message) {
             return (Verdict::Ignore, None);
         }
@@ -150,7 +154,7 @@ impl Core {
             Some(_) => self.view.can_commit(&message.parent, &message.owner, 1),
             None => self.view.can_commit(&self.head().block, &message.owner, 1),
         };
-        if !can_pay {
+        if !can_pay || !self.machine.wants_commitment(message) {
             return (Verdict::Ignore, None);
         }
         match Verified::check(&self.spec, &self.chain_hash, commitment) {

@@ -342,7 +342,8 @@ impl Core {
 
     /// Takes blocks that sync asked for; they are imported one after the other.
     pub(super) fn deliver(&mut self, peer: PeerId, blocks: Vec<Block>, is_range: bool) -> Result<(), CoreError> {
-        if self.imports.deliveries.len() >= DELIVERIES {
+        // One range at a time, and what becomes of it is waited for; single blocks may come again.
+        if !is_range && self.imports.deliveries.len() >= DELIVERIES {
             return Ok(());
         }
         let delivery = Delivery { peer, is_range, blocks: blocks.into(), imported: 0, known: None };

@@ -287,7 +287,7 @@ impl Core {
             Input::BlobsReady { hash, all } => self.on_blobs(hash, all),
             Input::TaskBlobs { task, all } => self.on_task_blobs(task, all),
             Input::Worked { hash, result } => self.on_worked(&hash, *result),
-            Input::OwnChecked { parent, result } => self.on_own_checked(parent, *result),
+            Input::OwnChecked(result) => self.on_own_checked(*result),
             Input::ThreadEnded { name, reason } => Err(CoreError::ThreadEnded { name, reason }),
             Input::ShardTried { key, key_hash, opens } => self.on_shard_tried(key, key_hash, opens),
             Input::ScoredOwn(scored) => self.on_scored_own(scored),

@@ -40,7 +40,7 @@ impl Core {
         }
         // Where there is no work nothing waits for the worker, which may be busy for seconds.
         let proposed = match proposed.without_work() {
-            Ok(checked) => return self.on_own_checked(parent.block, Ok(checked)),
+            Ok(checked) => return self.on_own_checked(Ok(checked)),
             Err(proposed) => proposed,
         };
         let blobs = proposed.job().map(WorkJob::blobs).unwrap_or_default();
@@ -53,7 +53,6 @@ impl Core {
     /// Signs a block that passed every check, sends it, and takes it in.
     pub(super) fn on_own_checked(
         &mut self,
-        parent: BlockHash,
         result: Result<CheckedProposal, (BlockHash, BlockError)>,
     ) -> Result<(), CoreError> {
         let checked = match result {
@@ -61,7 +60,7 @@ impl Core {
             Err((name, error)) => {
                 self.imports.end_work(&name);
                 tracing::error!(block = %name.short(), %error, "others would refuse this node's block: it is not signed");
-                return self.drive(Event::ProposalFailed(parent));
+                return Ok(());
             }
         };
         self.imports.end_work(&checked.header().hash());

@@ -7,9 +7,11 @@
 //! time were dishonest, an honest seat checked the score. All other rules are checked as ever. Who would rather check
 //! scores than believe seats keeps an archive, and syncs from one.
 
+use std::collections::BTreeMap;
+
 use podl_chain_spec::AccountId;
 use podl_consensus::chain::Prepared;
-use podl_consensus::finality::is_quorum;
+use podl_consensus::finality::{is_quorum, voters_on};
 use podl_consensus::types::{Block, Height, SignedVote};
 
 use super::imports::ImportEnd;
@@ -33,15 +35,27 @@ impl Core {
         if self.pruning.keeps_all() || self.age_of(block) <= self.spec.limits.retain_blocks {
             return Score::Checked;
         }
-        let votes = self.imports.votes_of_range(&block.hash());
-        let is_valid = |vote: &&&SignedVote| vote.verify(&self.chain_hash).is_ok();
-        let voters: Vec<AccountId> = votes.iter().filter(is_valid).map(|vote| vote.message.seat).collect();
-        let meta = self.view.chain.meta(&block.parent());
-        if meta.is_some_and(|meta| is_quorum(meta, block.height(), &voters)) {
+        if self.is_vouched_for(block) {
             return Score::Proved;
         }
         // The last of several can wait; a block that is asked for alone must be fetched with all it needs.
         if self.imports.ends_range(&block.hash()) { Score::Later } else { Score::Checked }
+    }
+
+    /// Whether votes of a quorum of both sets came with the block. One vote of each that may vote is looked at, so that what
+    /// a peer sends costs no more than the votes that there can be.
+    fn is_vouched_for(&self, block: &Block) -> bool {
+        let (hash, height) = (block.hash(), block.height());
+        let Some(meta) = self.view.chain.meta(&block.parent()) else { return false };
+        let Some(sets) = voters_on(meta, height) else { return false };
+        let mut votes = BTreeMap::<AccountId, &SignedVote>::new();
+        for vote in self.imports.votes_of_range(&hash) {
+            if sets.is_voter(&vote.message.seat) {
+                votes.entry(vote.message.seat).or_insert(vote);
+            }
+        }
+        let valid = votes.into_iter().filter(|(_, vote)| vote.verify(&self.chain_hash).is_ok());
+        is_quorum(meta, height, &valid.map(|(voter, _)| voter).collect::<Vec<_>>())
     }
 
     /// How many blocks there can be above this one: as many as peers claim, but no more than its own time allows, so that
