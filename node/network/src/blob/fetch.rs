@@ -89,8 +89,13 @@ impl Fetcher {
         let store = Arc::clone(&self.store);
         let partial = blocking(move || store.begin(root, bytes)).await??;
         let (outcomes, incoming) = mpsc::unbounded_channel();
-        let job = Job::new(handle.clone(), self, partial, providers, outcomes);
-        Box::pin(job.run(incoming)).await
+        let job = Job::new(handle.clone(), self, Arc::clone(&partial), providers, outcomes);
+        let fetched = Box::pin(job.run(incoming)).await;
+        if fetched.is_err() {
+            let store = Arc::clone(&self.store);
+            blocking(move || store.abandon_empty(&partial)).await?;
+        }
+        fetched
     }
 }
 

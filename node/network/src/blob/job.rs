@@ -68,6 +68,8 @@ pub(crate) struct Job<'a> {
     /// Pieces that are neither here nor under way.
     wanted: BTreeSet<u32>,
     sources: BTreeMap<PeerId, Source>,
+    /// Peers that the caller named, connected or not.
+    named: BTreeSet<PeerId>,
     outcomes: mpsc::UnboundedSender<Outcome>,
     progress_at: Instant,
 }
@@ -84,7 +86,8 @@ impl<'a> Job<'a> {
         let wanted = partial.here().missing().collect();
         let now = Instant::now();
         let sources = providers.iter().map(|peer| (*peer, Source::new(now))).collect();
-        Self { handle, fetcher, partial, wanted, sources, outcomes, progress_at: now }
+        let named = providers.iter().copied().collect();
+        Self { handle, fetcher, partial, wanted, sources, named, outcomes, progress_at: now }
     }
 
     pub(crate) async fn run(mut self, mut incoming: mpsc::UnboundedReceiver<Outcome>) -> Result<(), FetchError> {
@@ -114,10 +117,7 @@ impl<'a> Job<'a> {
 
     async fn meet_peers(&mut self) -> Result<(), FetchError> {
         let peers = self.handle.peers().await.map_err(|_| FetchError::Closed)?;
-        let now = Instant::now();
-        for info in peers {
-            self.sources.entry(info.peer).or_insert_with(|| Source::new(now));
-        }
+        meet(&mut self.sources, &self.named, peers.into_iter().map(|info| info.peer).collect(), Instant::now());
         Ok(())
     }
 
@@ -337,6 +337,17 @@ impl<'a> Job<'a> {
 
 type Answer = Result<Vec<u8>, RequestError>;
 
+/// Adds the connected peers to the sources and forgets those that are gone: over a long fetch peers without number may
+/// come and go. What was asked of one is waited for.
+fn meet(sources: &mut BTreeMap<PeerId, Source>, named: &BTreeSet<PeerId>, connected: BTreeSet<PeerId>, now: Instant) {
+    sources.retain(|peer, source| {
+        connected.contains(peer) || named.contains(peer) || matches!(source.state, State::Asked) || source.is_busy()
+    });
+    for peer in connected {
+        sources.entry(peer).or_insert_with(|| Source::new(now));
+    }
+}
+
 impl Source {
     fn new(now: Instant) -> Self {
         Self {
@@ -348,6 +359,10 @@ impl Source {
             refusals: 0,
             delivered: 0,
         }
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.in_flight.is_empty()
     }
 
     fn has(&self, piece: u32) -> bool {
@@ -366,5 +381,28 @@ impl Source {
         self.state = State::Unknown;
         self.not_before = Instant::now() + self.wait;
         self.wait = (self.wait * 2).min(ASK_AGAIN_LAST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_that_come_and_go_are_forgotten_and_those_that_owe_an_answer_are_not() {
+        let now = Instant::now();
+        let [named, owing, asked, staying] = [(); 4].map(|()| PeerId::random());
+        let mut sources = BTreeMap::new();
+        let named_ones = BTreeSet::from([named]);
+        meet(&mut sources, &named_ones, BTreeSet::from([named, owing, asked, staying]), now);
+        sources.get_mut(&owing).unwrap().in_flight.insert(0, now);
+        sources.get_mut(&asked).unwrap().state = State::Asked;
+        sources.get_mut(&staying).unwrap().state = State::Out;
+        for _ in 0..1000 {
+            meet(&mut sources, &named_ones, BTreeSet::from([PeerId::random(), staying]), now);
+        }
+        meet(&mut sources, &named_ones, BTreeSet::from([staying]), now);
+        assert!(sources.keys().eq(&BTreeSet::from([named, owing, asked, staying])));
+        assert!(matches!(sources[&staying].state, State::Out), "whoever lied is not asked again");
     }
 }
