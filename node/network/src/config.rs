@@ -98,6 +98,9 @@ pub struct BlobConfig {
     pub piece_timeout: Duration,
     /// A fetch that has received nothing valid for this long fails; what it has stays for the next try.
     pub idle_timeout: Duration,
+    /// A fetch that stays below this in the long run fails too: whoever alone has a blob must not hold one of the few
+    /// places for fetches with a piece now and then. 0 is any speed.
+    pub least_bytes_per_s: u64,
 }
 
 impl Default for BlobConfig {
@@ -108,6 +111,8 @@ impl Default for BlobConfig {
             fetch_bytes_per_s: 0,
             piece_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
+            // A tenth of a slow home line.
+            least_bytes_per_s: 16 << 10,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::handle::NetworkHandle;
 use crate::rate::Bucket;
 
 /// Blobs fetched at a time; others wait for their turn.
-const FETCHES: usize = 8;
+pub(super) const FETCHES: usize = 8;
 
 /// What all fetches of a node share.
 pub(crate) struct Fetcher {
