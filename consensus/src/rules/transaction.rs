@@ -7,7 +7,7 @@ use podl_chain_spec::{Amount, ChainSpec};
 use crate::codec;
 use crate::ranking::difficulty;
 use crate::signed::BadSignature;
-use crate::types::{BatchPayment, PublishTask, SignedTransaction, TransactionKind};
+use crate::types::{BatchPayment, PublishTask, SignedTransaction, Transaction, TransactionKind};
 use crate::workload::{NetworkError, WorkloadError, WorkloadVersions};
 
 /// Longest name of a task, in characters.
@@ -137,6 +137,14 @@ pub fn check_form(spec: &ChainSpec, transaction: &SignedTransaction) -> Result<(
         TransactionKind::Evidence(_) => Err(FormError::NotActive("evidence")),
         TransactionKind::LeaveSeat => Err(FormError::NotActive("leaving a seat")),
     }
+}
+
+/// Bytes of a transaction beyond those of its message with a fee of one byte: the longest fee, and the signature.
+const FEE_AND_SIGNATURE_BYTES: usize = 10 + 64;
+
+/// Least fee that covers a message once it is signed, whatever the fee's own length.
+pub fn least_fee_of(spec: &ChainSpec, message: &Transaction) -> Amount {
+    least_fee(spec, codec::encode(message).len().saturating_add(FEE_AND_SIGNATURE_BYTES))
 }
 
 /// Least fee of a transaction of so many encoded bytes.

@@ -2,7 +2,9 @@
 //! carries them.
 //!
 //! Bounded in bytes, in transactions of one sender and in the gap to the sender's next nonce, so that a flood costs
-//! the flooder its own places and nobody else's.
+//! the flooder its own places and nobody else's. A transaction that no block can carry as things stand, behind a missing
+//! nonce or more money than its sender has, may wait while there is room: it takes no place from one that can be
+//! carried, whatever fee it offers, since it would never pay it.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use podl_chain_spec::{AccountId, Amount, Hash32};
 use podl_consensus::codec;
+use podl_consensus::execute::cost;
 use podl_consensus::types::SignedTransaction;
 use podl_consensus::verified::Verified;
 
@@ -22,14 +25,11 @@ pub struct Limits {
     pub per_sender: usize,
     /// Hundredths by which a replacement must pay more than what it replaces.
     pub replace_percent: u64,
-    /// Least fee for each encoded byte (the chain's rule).
-    pub fee_per_byte: Amount,
 }
 
-impl Limits {
-    /// Limits for a chain whose least fee is `fee_per_byte`.
-    pub fn new(fee_per_byte: Amount) -> Self {
-        Self { total_bytes: 32 << 20, per_sender: 64, replace_percent: 10, fee_per_byte }
+impl Default for Limits {
+    fn default() -> Self {
+        Self { total_bytes: 32 << 20, per_sender: 64, replace_percent: 10 }
     }
 }
 
@@ -64,16 +64,6 @@ pub enum MempoolError {
         /// First nonce that is too far.
         limit: u64,
     },
-    /// Pays less than the chain's least fee.
-    #[error("the fee is {got} units, at least {least} are needed for {bytes} bytes")]
-    FeeTooLow {
-        /// Offered.
-        got: u64,
-        /// Needed.
-        least: u64,
-        /// Encoded size.
-        bytes: usize,
-    },
     /// The sender cannot pay the fee.
     #[error("the account can spend {spendable} units, the fee is {fee}")]
     CannotPay {
@@ -100,6 +90,8 @@ struct Entry {
     transaction: Verified<SignedTransaction>,
     id: Hash32,
     bytes: usize,
+    /// What it takes from its sender; none when that is more than there can be.
+    cost: Option<Amount>,
 }
 
 impl Entry {
@@ -113,11 +105,48 @@ fn rate(fee: Amount, bytes: usize) -> u64 {
     u64::try_from(u128::from(fee.0) * 1000 / bytes.max(1) as u128).unwrap_or(u64::MAX)
 }
 
+/// How much a transaction is worth keeping: whether a block can carry it, then what it pays.
+type Worth = (bool, u64);
+
+/// The last transaction of a sender, by what it is worth: only the last can go without stranding others.
+type Tail = (Worth, AccountId, u64);
+
+/// One sender: the state that was last heard of it, and what waits, by nonce.
+#[derive(Clone, Debug, Default)]
+struct Sender {
+    state: SenderState,
+    waiting: BTreeMap<u64, Entry>,
+}
+
+impl Sender {
+    /// What the transaction of a nonce is worth, `new` being one that is not there yet or replaces another.
+    fn worth(&self, nonce: u64, new: Option<&Entry>) -> Option<Worth> {
+        let entry = |n: &u64| new.filter(|_| *n == nonce).or_else(|| self.waiting.get(n));
+        let rate = entry(&nonce)?.rate();
+        let carried =
+            (self.state.nonce..=nonce).try_fold(self.state.spendable, |left, n| left.checked_sub(entry(&n)?.cost?));
+        Some((carried.is_some() && self.state.nonce <= nonce, rate))
+    }
+
+    fn tail(&self, account: &AccountId) -> Option<Tail> {
+        let nonce = *self.waiting.last_key_value()?.0;
+        Some((self.worth(nonce, None)?, *account, nonce))
+    }
+
+    /// What would be the last transaction without those from `nonce` on.
+    fn tail_before(&self, account: &AccountId, nonce: u64) -> Option<Tail> {
+        let before = *self.waiting.range(..nonce).next_back()?.0;
+        Some((self.worth(before, None)?, *account, before))
+    }
+}
+
 /// The waiting transactions.
 #[derive(Debug)]
 pub struct Mempool {
     limits: Limits,
-    senders: BTreeMap<AccountId, BTreeMap<u64, Entry>>,
+    senders: BTreeMap<AccountId, Sender>,
+    /// Of each sender.
+    tails: BTreeSet<Tail>,
     ids: BTreeMap<Hash32, (AccountId, u64)>,
     bytes: usize,
 }
@@ -125,7 +154,7 @@ pub struct Mempool {
 impl Mempool {
     /// An empty mempool.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, senders: BTreeMap::new(), ids: BTreeMap::new(), bytes: 0 }
+        Self { limits, senders: BTreeMap::new(), tails: BTreeSet::new(), ids: BTreeMap::new(), bytes: 0 }
     }
 
     /// How many transactions wait.
@@ -146,23 +175,28 @@ impl Mempool {
     /// A waiting transaction by its id.
     pub fn get(&self, id: &Hash32) -> Option<&Verified<SignedTransaction>> {
         let (sender, nonce) = self.ids.get(id)?;
-        self.senders.get(sender)?.get(nonce).map(|e| &e.transaction)
+        self.entry(sender, *nonce).map(|e| &e.transaction)
     }
 
     /// All that wait, with their ids: by sender, each sender's in nonce order.
     pub fn iter(&self) -> impl Iterator<Item = (Hash32, &Verified<SignedTransaction>)> {
-        self.senders.values().flat_map(BTreeMap::values).map(|e| (e.id, &e.transaction))
+        self.senders.values().flat_map(|s| s.waiting.values()).map(|e| (e.id, &e.transaction))
     }
 
     /// What waits of one sender, in nonce order.
     pub fn of_sender(&self, sender: &AccountId) -> impl Iterator<Item = (Hash32, &Verified<SignedTransaction>)> {
-        self.senders.get(sender).into_iter().flat_map(BTreeMap::values).map(|e| (e.id, &e.transaction))
+        self.senders.get(sender).into_iter().flat_map(|s| s.waiting.values()).map(|e| (e.id, &e.transaction))
+    }
+
+    fn entry(&self, sender: &AccountId, nonce: u64) -> Option<&Entry> {
+        self.senders.get(sender)?.waiting.get(&nonce)
     }
 
     /// The nonce that a new transaction of this sender should carry, given its nonce in the state.
     pub fn next_nonce(&self, sender: &AccountId, state_nonce: u64) -> u64 {
-        let waiting = self.senders.get(sender);
-        (state_nonce..).find(|n| !waiting.is_some_and(|w| w.contains_key(n))).unwrap_or(state_nonce)
+        // One more than can wait; the last nonce there is has none behind it.
+        let last = state_nonce.saturating_add(self.limits.per_sender as u64);
+        (state_nonce..=last).find(|nonce| self.entry(sender, *nonce).is_none()).unwrap_or(last)
     }
 
     /// Takes a transaction.
@@ -177,13 +211,18 @@ impl Mempool {
         let id = transaction.message.id();
         let bytes = codec::encode(&*transaction).len();
         self.check(&transaction, id, bytes, sender)?;
-        let entry = Entry { transaction, id, bytes };
-        self.make_room(&entry)?;
+        let cost = cost(&transaction.message);
+        let entry = Entry { transaction, id, bytes, cost };
         let (account, nonce) = (entry.transaction.message.sender, entry.transaction.message.nonce);
+        self.change(&account, |s| s.state = sender);
+        self.make_room(&entry, sender)?;
         self.remove(&account, nonce);
         self.bytes += bytes;
         self.ids.insert(id, (account, nonce));
-        self.senders.entry(account).or_default().insert(nonce, entry);
+        self.change(&account, |s| {
+            s.state = sender;
+            s.waiting.insert(nonce, entry);
+        });
         Ok(id)
     }
 
@@ -205,64 +244,74 @@ impl Mempool {
         if t.nonce >= limit {
             return Err(MempoolError::NonceAhead { got: t.nonce, limit });
         }
-        let least = self.limits.fee_per_byte.0.saturating_mul(bytes as u64);
-        if t.fee.0 < least {
-            return Err(MempoolError::FeeTooLow { got: t.fee.0, least, bytes });
-        }
         if t.fee > sender.spendable {
             return Err(MempoolError::CannotPay { spendable: sender.spendable.0, fee: t.fee.0 });
         }
-        if let Some(old) = self.senders.get(&t.sender).and_then(|w| w.get(&t.nonce)) {
-            let raise = u128::from(old.transaction.message.fee.0) * u128::from(100 + self.limits.replace_percent);
-            let least = u64::try_from(raise.div_ceil(100)).unwrap_or(u64::MAX);
-            if t.fee.0 < least {
+        if let Some(old) = self.entry(&t.sender, t.nonce) {
+            let percent = u128::from(self.limits.replace_percent) + 100;
+            let raise = u128::from(old.transaction.message.fee.0).saturating_mul(percent);
+            let least = raise.div_ceil(100);
+            if u128::from(t.fee.0) < least {
+                let least = u64::try_from(least).unwrap_or(u64::MAX);
                 return Err(MempoolError::Underpriced { got: t.fee.0, least });
             }
         }
         Ok(())
     }
 
-    /// Drops the cheapest senders' last transactions until the new one fits, but never for a cheaper one.
-    fn make_room(&mut self, new: &Entry) -> Result<(), MempoolError> {
-        let sender = new.transaction.message.sender;
-        let replaced = self.senders.get(&sender).and_then(|w| w.get(&new.transaction.message.nonce));
-        let mut missing =
-            (self.bytes + new.bytes).saturating_sub(self.limits.total_bytes + replaced.map_or(0, |e| e.bytes));
+    /// Drops the last transactions of senders, least worth first, until the new one fits, but never for one that is worth
+    /// less.
+    fn make_room(&mut self, new: &Entry, state: SenderState) -> Result<(), MempoolError> {
+        let (sender, nonce) = (new.transaction.message.sender, new.transaction.message.nonce);
+        let replaced = self.entry(&sender, nonce).map_or(0, |e| e.bytes);
+        let mut missing = (self.bytes + new.bytes).saturating_sub(self.limits.total_bytes + replaced);
         if missing == 0 {
             return Ok(());
         }
-        // Only the last nonce of a sender can go without stranding others.
+        let lone = Sender { state, ..Sender::default() };
+        let worth = self.senders.get(&sender).unwrap_or(&lone).worth(nonce, Some(new)).unwrap_or_default();
+        let mut tails = self.tails.iter().filter(|(_, account, _)| *account != sender).copied().peekable();
+        // Tails that show when those behind them go.
+        let mut bared: BTreeSet<Tail> = BTreeSet::new();
         let mut victims = Vec::new();
-        let mut tails: BTreeSet<(u64, AccountId, u64)> = self
-            .senders
-            .iter()
-            .filter(|(account, _)| **account != sender)
-            .filter_map(|(account, w)| w.last_key_value().map(|(nonce, e)| (e.rate(), *account, *nonce)))
-            .collect();
         while missing > 0 {
-            let Some((cheapest, account, nonce)) = tails.pop_first().filter(|(r, ..)| *r < new.rate()) else {
+            let next = match (tails.peek(), bared.first()) {
+                (Some(tail), bare) if bare.is_none_or(|bare| tail < bare) => tails.next(),
+                _ => bared.pop_first(),
+            };
+            let Some((_, account, nonce)) = next.filter(|(least, ..)| *least < worth) else {
                 return Err(MempoolError::Full);
             };
-            let waiting = &self.senders[&account];
-            missing = missing.saturating_sub(waiting[&nonce].bytes);
+            missing = missing.saturating_sub(self.entry(&account, nonce).map_or(0, |e| e.bytes));
             victims.push((account, nonce));
-            debug_assert!(cheapest < new.rate());
-            if let Some((next, e)) = waiting.range(..nonce).next_back() {
-                tails.insert((e.rate(), account, *next));
-            }
+            bared.extend(self.senders.get(&account).and_then(|s| s.tail_before(&account, nonce)));
         }
         victims.iter().for_each(|(account, nonce)| self.remove(account, *nonce));
         Ok(())
     }
 
+    /// Changes what is known of a sender, and what its last transaction is worth with it.
+    fn change<R>(&mut self, account: &AccountId, change: impl FnOnce(&mut Sender) -> R) -> R {
+        let sender = self.senders.entry(*account).or_default();
+        if let Some(tail) = sender.tail(account) {
+            self.tails.remove(&tail);
+        }
+        let result = change(sender);
+        match sender.tail(account) {
+            Some(tail) => {
+                self.tails.insert(tail);
+            }
+            None => {
+                self.senders.remove(account);
+            }
+        }
+        result
+    }
+
     fn remove(&mut self, account: &AccountId, nonce: u64) {
-        let Some(waiting) = self.senders.get_mut(account) else { return };
-        if let Some(entry) = waiting.remove(&nonce) {
+        if let Some(entry) = self.change(account, |s| s.waiting.remove(&nonce)) {
             self.bytes -= entry.bytes;
             self.ids.remove(&entry.id);
-        }
-        if waiting.is_empty() {
-            self.senders.remove(account);
         }
     }
 
@@ -276,18 +325,18 @@ impl Mempool {
         let mut chosen = Vec::new();
         let mut bytes = 0;
         let mut heads: BTreeSet<(u64, AccountId, u64)> = BTreeSet::new();
-        for (account, waiting) in &self.senders {
+        for (account, sender) in &self.senders {
             let next = state(account).nonce;
-            heads.extend(waiting.get(&next).map(|e| (e.rate(), *account, next)));
+            heads.extend(sender.waiting.get(&next).map(|e| (e.rate(), *account, next)));
         }
         while let Some((_, account, nonce)) = heads.pop_last() {
-            let entry = &self.senders[&account][&nonce];
+            let Some(entry) = self.entry(&account, nonce) else { continue };
             if bytes + entry.bytes > most_bytes || chosen.len() == most_count {
                 continue;
             }
             bytes += entry.bytes;
             chosen.push(entry.transaction.clone());
-            let following = nonce.checked_add(1).and_then(|n| Some((n, self.senders[&account].get(&n)?)));
+            let following = nonce.checked_add(1).and_then(|n| Some((n, self.entry(&account, n)?)));
             heads.extend(following.map(|(n, e)| (e.rate(), account, n)));
         }
         chosen
@@ -295,17 +344,20 @@ impl Mempool {
 
     /// Drops what the head's state made stale: call after the head moved, whichever way.
     pub fn prune(&mut self, state: impl Fn(&AccountId) -> SenderState) {
-        let stale: Vec<(AccountId, u64)> = self
-            .senders
-            .iter()
-            .flat_map(|(account, waiting)| {
-                let now = state(account);
-                let gone =
-                    move |(nonce, e): &(&u64, &Entry)| **nonce < now.nonce || e.transaction.message.fee > now.spendable;
-                waiting.iter().filter(gone).map(|(nonce, _)| (*account, *nonce)).collect::<Vec<_>>()
-            })
-            .collect();
-        stale.iter().for_each(|(account, nonce)| self.remove(account, *nonce));
+        let accounts: Vec<AccountId> = self.senders.keys().copied().collect();
+        for account in accounts {
+            let now = state(&account);
+            let stale = self.change(&account, |s| {
+                s.state = now;
+                let is_stale =
+                    |nonce: &u64, e: &mut Entry| *nonce < now.nonce || e.transaction.message.fee > now.spendable;
+                s.waiting.extract_if(.., is_stale).map(|(_, e)| e).collect::<Vec<_>>()
+            });
+            for entry in stale {
+                self.bytes -= entry.bytes;
+                self.ids.remove(&entry.id);
+            }
+        }
     }
 }
 

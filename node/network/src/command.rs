@@ -1,9 +1,7 @@
 //! What the handle asks of the task that drives the swarm.
 
-use std::time::Duration;
-
 use libp2p::gossipsub::IdentTopic;
-use libp2p::request_response::ResponseChannel;
+use libp2p::request_response::{InboundRequestId, ResponseChannel};
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,16 +17,50 @@ pub(crate) const MAX_COMMANDS: usize = 4096;
 
 #[derive(Debug)]
 pub(crate) enum Command {
-    Publish { topic: IdentTopic, bytes: Vec<u8> },
-    Report { id: GossipId, peer: PeerId, verdict: Verdict },
-    Request { peer: PeerId, protocol: Protocol, bytes: Vec<u8>, answer: oneshot::Sender<Result<Vec<u8>, RequestError>> },
-    Respond { protocol: Protocol, channel: ResponseChannel<Vec<u8>>, bytes: Vec<u8> },
-    Dial { address: Multiaddr, answer: oneshot::Sender<Result<PeerId, DialError>> },
-    Peers { answer: oneshot::Sender<Vec<PeerInfo>> },
-    Ban { peer: PeerId, why: String, length: Duration },
-    Penalise { peer: PeerId, what: Misbehaviour, why: String },
-    Disconnect { peer: PeerId },
-    Shutdown { done: oneshot::Sender<()> },
+    Publish {
+        topic: IdentTopic,
+        bytes: Vec<u8>,
+    },
+    Report {
+        id: GossipId,
+        peer: PeerId,
+        verdict: Verdict,
+    },
+    Request {
+        peer: PeerId,
+        protocol: Protocol,
+        bytes: Vec<u8>,
+        answer: oneshot::Sender<Result<Vec<u8>, RequestError>>,
+    },
+    Respond(Answer),
+    Dial {
+        address: Multiaddr,
+        answer: oneshot::Sender<Result<PeerId, DialError>>,
+    },
+    Peers {
+        answer: oneshot::Sender<Vec<PeerInfo>>,
+    },
+    Penalise {
+        peer: PeerId,
+        what: Misbehaviour,
+        why: String,
+    },
+    Shutdown {
+        done: oneshot::Sender<()>,
+    },
+    /// Ends the task as a bug would.
+    #[cfg(test)]
+    Panic,
+}
+
+/// The answer to a request of a peer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) peer: PeerId,
+    pub(crate) protocol: Protocol,
+    pub(crate) request: InboundRequestId,
+    pub(crate) channel: ResponseChannel<Vec<u8>>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Hands a command over without waiting.

@@ -43,6 +43,10 @@ pub struct Limits {
     pub flood_factor: u32,
     /// Bytes of gossip and requests that wait for the application; more are dropped, the first to lose are new ones.
     pub waiting_bytes: usize,
+    /// Bytes of gossip that wait for the owner's verdict, whether it has read them or not; more are dropped.
+    pub unjudged_bytes: usize,
+    /// Bytes of answers that wait for one peer to take them in; more are refused. One answer always goes out.
+    pub answer_bytes_per_peer: usize,
     /// How long a peer that misbehaved stays banned.
     pub ban_for: Duration,
     /// How long a fresh connection may take to say which chain it is on.
@@ -61,6 +65,8 @@ impl Default for Limits {
             gossip_burst: 2_000,
             flood_factor: 10,
             waiting_bytes: 32 << 20,
+            unjudged_bytes: 128 << 20,
+            answer_bytes_per_peer: 8 << 20,
             ban_for: Duration::from_secs(600),
             identify_within: Duration::from_secs(10),
         }
@@ -92,6 +98,9 @@ pub struct BlobConfig {
     pub piece_timeout: Duration,
     /// A fetch that has received nothing valid for this long fails; what it has stays for the next try.
     pub idle_timeout: Duration,
+    /// A fetch that stays below this in the long run fails too: whoever alone has a blob must not hold one of the few
+    /// places for fetches with a piece now and then. 0 is any speed.
+    pub least_bytes_per_s: u64,
 }
 
 impl Default for BlobConfig {
@@ -102,6 +111,8 @@ impl Default for BlobConfig {
             fetch_bytes_per_s: 0,
             piece_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
+            // A tenth of a slow home line.
+            least_bytes_per_s: 16 << 10,
         }
     }
 }

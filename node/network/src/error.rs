@@ -206,6 +206,18 @@ pub enum FetchError {
         /// Pieces in all.
         pieces: u32,
     },
+    /// Peers gave a piece now and then, too slowly to be worth a place among the fetches. What came stays on disk.
+    #[error("blob {root} comes too slowly: {have} of {pieces} pieces after {elapsed_s} s")]
+    TooSlow {
+        /// Which blob.
+        root: String,
+        /// How long this fetch took.
+        elapsed_s: u64,
+        /// Pieces here.
+        have: u32,
+        /// Pieces in all.
+        pieces: u32,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] BlobError),

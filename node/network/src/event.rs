@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use libp2p::request_response::ResponseChannel;
+use libp2p::request_response::{InboundRequestId, ResponseChannel};
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::mpsc;
 
-use crate::command::Command;
+use crate::command::{Answer, Command};
 use crate::error::NetworkError;
 use crate::gossip::GossipId;
 use crate::protocol::Protocol;
@@ -95,19 +95,22 @@ pub struct InboundRequest {
 /// Where the answer to one request goes. Dropping it refuses the request.
 #[derive(Debug)]
 pub struct ReplyHandle {
-    pub(crate) channel: ResponseChannel<Vec<u8>>,
+    pub(crate) peer: PeerId,
     pub(crate) protocol: Protocol,
+    pub(crate) request: InboundRequestId,
+    pub(crate) channel: ResponseChannel<Vec<u8>>,
     pub(crate) commands: mpsc::Sender<Command>,
 }
 
 impl ReplyHandle {
-    /// Answers; never waits. An answer that comes after the peer's timeout is dropped.
+    /// Answers; never waits. An answer that comes after the peer's timeout is dropped, as is one to a peer that has not
+    /// taken in those before.
     ///
     /// # Errors
     /// [`NetworkError::Busy`] and [`NetworkError::Closed`].
     pub fn send(self, bytes: Vec<u8>) -> Result<(), NetworkError> {
-        let Self { channel, protocol, commands } = self;
-        crate::command::post(&commands, Command::Respond { protocol, channel, bytes })
+        let Self { peer, protocol, request, channel, commands } = self;
+        crate::command::post(&commands, Command::Respond(Answer { peer, protocol, request, channel, bytes }))
     }
 
     /// Whether the peer still waits.

@@ -48,6 +48,10 @@ pub(crate) struct Gate {
 
 /// The address that counts: loopback and relayed connections have none, and a /64 of IPv6 is one household.
 pub(crate) fn counted_ip(address: &Multiaddr) -> Option<IpAddr> {
+    if address.iter().any(|part| part == Protocol::P2pCircuit) {
+        // The address in front is the relay's, which is not to blame for whom it carries.
+        return None;
+    }
     let ip = match address.iter().next()? {
         Protocol::Ip4(ip) => IpAddr::V4(ip),
         Protocol::Ip6(ip) => match ip.to_ipv4_mapped() {
@@ -68,16 +72,21 @@ impl Gate {
         Self { per_ip: per_ip as usize, inbound: HashMap::new(), bans: BTreeMap::new(), closing: VecDeque::new() }
     }
 
-    /// Refuses a peer for a while and closes its connections.
+    /// Refuses a peer for a while and closes its connections. A ban that lasts longer already is not shortened, nor does
+    /// it forget the address: otherwise a light offence would wipe out a grave one.
     pub(crate) fn ban(&mut self, peer: PeerId, address: Option<&Multiaddr>, length: Duration) {
-        if self.bans.len() >= MAX_BANS
+        let mut ban = Ban { until: Instant::now() + length, ip: address.and_then(counted_ip) };
+        if let Some(before) = self.bans.get(&peer) {
+            ban = Ban { until: ban.until.max(before.until), ip: ban.ip.or(before.ip) };
+        } else if self.bans.len() >= MAX_BANS
             && let Some(first) = self.bans.iter().min_by_key(|(_, ban)| ban.until).map(|(peer, _)| *peer)
         {
             self.bans.remove(&first);
         }
-        let ban = Ban { until: Instant::now() + length, ip: address.and_then(counted_ip) };
         self.bans.insert(peer, ban);
-        self.closing.push_back(peer);
+        if !self.closing.contains(&peer) {
+            self.closing.push_back(peer);
+        }
     }
 
     /// Whether a peer is refused now.
@@ -204,6 +213,47 @@ mod tests {
         assert_eq!(ip("/ip4/192.0.2.1/tcp/1"), ip("/ip4/192.0.2.1/udp/2/quic-v1"));
         assert_eq!(ip("/ip6/2001:db8:1:2::1/tcp/1"), ip("/ip6/2001:db8:1:2:ffff::9/tcp/1"));
         assert_ne!(ip("/ip6/2001:db8:1:2::1/tcp/1"), ip("/ip6/2001:db8:1:3::1/tcp/1"));
+    }
+
+    #[test]
+    fn whoever_comes_through_a_relay_does_not_ban_the_relay() {
+        let mut gate = Gate::new(8);
+        let relay = PeerId::random();
+        let (local, there): (Multiaddr, Multiaddr) =
+            ("/ip4/0.0.0.0/tcp/1".parse().unwrap(), "/ip4/192.0.2.1/tcp/9".parse().unwrap());
+        for _ in 0..BANS_PER_IP {
+            let peer = PeerId::random();
+            let through = format!("/ip4/192.0.2.1/tcp/9/p2p/{relay}/p2p-circuit/p2p/{peer}").parse().unwrap();
+            gate.ban(peer, Some(&through), Duration::from_secs(60));
+        }
+        assert!(gate.handle_pending_inbound_connection(ConnectionId::new_unchecked(1), &local, &there).is_ok());
+    }
+
+    #[test]
+    fn a_light_ban_does_not_wipe_out_a_grave_one() {
+        let mut gate = Gate::new(8);
+        let remote: Multiaddr = "/ip4/192.0.2.1/tcp/9".parse().unwrap();
+        let peer = PeerId::random();
+        gate.ban(peer, Some(&remote), Duration::from_secs(600));
+        let grave = gate.bans[&peer].clone();
+        gate.ban(peer, None, Duration::ZERO);
+        assert!(gate.is_banned(&peer));
+        assert_eq!((gate.bans[&peer].until, gate.bans[&peer].ip), (grave.until, grave.ip));
+    }
+
+    #[test]
+    fn a_full_list_forgets_the_ban_that_ends_first_and_none_for_one_that_is_in_it() {
+        let mut gate = Gate::new(8);
+        let first = PeerId::random();
+        gate.ban(first, None, Duration::from_secs(500));
+        for _ in 1..MAX_BANS {
+            gate.ban(PeerId::random(), None, Duration::from_secs(600));
+        }
+        let last = *gate.bans.keys().find(|peer| **peer != first).unwrap();
+        gate.ban(last, None, Duration::from_secs(700));
+        assert!(gate.is_banned(&first) && gate.bans.len() == MAX_BANS);
+        gate.ban(PeerId::random(), None, Duration::from_secs(600));
+        assert!(!gate.is_banned(&first) && gate.bans.len() == MAX_BANS);
     }
 
     #[test]

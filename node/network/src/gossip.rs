@@ -1,11 +1,12 @@
 //! Gossip: topics of this chain, ids by content, and scores that tell useful peers from harmful ones.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::time::Duration;
 
 use libp2p::gossipsub::{
-    self, ConfigBuilder, IdentTopic, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds, TopicHash,
-    TopicScoreParams, ValidationMode,
+    self, ConfigBuilder, DataTransform, IdentTopic, Message, MessageAuthenticity, MessageId, PeerScoreParams,
+    PeerScoreThresholds, RawMessage, TopicHash, TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter,
 };
 use libp2p::identity::Keypair;
 
@@ -18,6 +19,9 @@ const HEARTBEAT: Duration = Duration::from_millis(700);
 const HISTORY_BEATS: usize = 260;
 /// A message is not taken twice within this time.
 const DUPLICATES_FOR: Duration = Duration::from_secs(300);
+/// What may lie in the reader's buffer behind a message. The library counts it with the message, and would close the
+/// stream on an honest peer that sends the next one right behind a long one.
+const READ_AHEAD_BYTES: usize = 64 << 10;
 /// Below this score a peer is given no gossip.
 const GOSSIP_THRESHOLD: f64 = -40.0;
 /// Below this score own messages are not sent to a peer.
@@ -78,6 +82,28 @@ impl Topics {
     }
 }
 
+/// The gossip of a node: it hears of no topics but its own.
+pub(crate) type Behaviour = gossipsub::Behaviour<OwnTopics, WhitelistSubscriptionFilter>;
+
+/// Refuses messages on topics that the node did not join. The library would keep them beside those that wait for a
+/// verdict, and nobody would ever give one: a stranger could fill the memory with them.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnTopics(Topics);
+
+impl DataTransform for OwnTopics {
+    fn inbound_transform(&self, raw: RawMessage) -> io::Result<Message> {
+        if self.0.name(&raw.topic).is_none() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message on a topic that nobody joined"));
+        }
+        let RawMessage { source, data, sequence_number, topic, .. } = raw;
+        Ok(Message { source, data, sequence_number, topic })
+    }
+
+    fn outbound_transform(&self, _: &TopicHash, data: Vec<u8>) -> io::Result<Vec<u8>> {
+        Ok(data)
+    }
+}
+
 fn settings(config: &NetworkConfig, topics: &Topics) -> Result<gossipsub::Config, String> {
     let largest = topics.all().map(|(_, limit)| *limit).max().unwrap_or_default();
     let mut builder = ConfigBuilder::default();
@@ -99,7 +125,7 @@ fn settings(config: &NetworkConfig, topics: &Topics) -> Result<gossipsub::Config
         .mesh_outbound_min(2)
         // Blocks of megabytes go to the mesh only; publishing fills up from all peers while the mesh is not formed.
         .flood_publish(false)
-        .max_transmit_size(largest + GOSSIP_OVERHEAD_BYTES)
+        .max_transmit_size(largest + GOSSIP_OVERHEAD_BYTES + READ_AHEAD_BYTES)
         // A peer that cannot take a message in this time gets it by gossip, if at all.
         .publish_queue_duration(Duration::from_secs(10))
         .forward_queue_duration(Duration::from_secs(5))
@@ -163,13 +189,13 @@ fn score(topics: &Topics) -> (PeerScoreParams, PeerScoreThresholds) {
 }
 
 /// The gossip behaviour with all topics joined.
-pub(crate) fn behaviour(
-    config: &NetworkConfig,
-    topics: &Topics,
-    keypair: &Keypair,
-) -> Result<gossipsub::Behaviour, String> {
+pub(crate) fn behaviour(config: &NetworkConfig, topics: &Topics, keypair: &Keypair) -> Result<Behaviour, String> {
     let authenticity = MessageAuthenticity::Signed(keypair.clone());
-    let mut gossip = gossipsub::Behaviour::new(authenticity, settings(config, topics)?)?;
+    // Subscriptions to other topics are not remembered: their names are as many and as long as a peer likes.
+    let own = WhitelistSubscriptionFilter(topics.by_hash.keys().cloned().collect());
+    let refuse = OwnTopics(topics.clone());
+    let mut gossip =
+        Behaviour::new_with_subscription_filter_and_transform(authenticity, settings(config, topics)?, own, refuse)?;
     let (params, thresholds) = score(topics);
     gossip.with_peer_score(params, thresholds)?;
     for (topic, _) in topics.all() {
@@ -177,6 +203,9 @@ pub(crate) fn behaviour(
     }
     Ok(gossip)
 }
+
+#[cfg(test)]
+mod hostile;
 
 #[cfg(test)]
 mod tests {

@@ -123,28 +123,12 @@ impl NetworkHandle {
         answered.await.map_err(|_| NetworkError::Closed)
     }
 
-    /// Closes the connections of a peer and refuses it for a while.
-    ///
-    /// # Errors
-    /// [`NetworkError::Busy`], [`NetworkError::Closed`].
-    pub fn ban(&self, peer: PeerId, why: impl Into<String>, length: Duration) -> Result<(), NetworkError> {
-        post(&self.commands, Command::Ban { peer, why: why.into(), length })
-    }
-
     /// Counts a misbehaviour against a peer; enough of them ban it.
     ///
     /// # Errors
     /// [`NetworkError::Busy`], [`NetworkError::Closed`].
     pub fn penalise(&self, peer: PeerId, what: Misbehaviour, why: impl Into<String>) -> Result<(), NetworkError> {
         post(&self.commands, Command::Penalise { peer, what, why: why.into() })
-    }
-
-    /// Closes the connections of a peer without blame.
-    ///
-    /// # Errors
-    /// [`NetworkError::Busy`], [`NetworkError::Closed`].
-    pub fn disconnect(&self, peer: PeerId) -> Result<(), NetworkError> {
-        post(&self.commands, Command::Disconnect { peer })
     }
 
     /// The blob store that this network serves from and fetches into.

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod blob;
+mod budget;
 mod command;
 mod config;
 mod driver;

@@ -118,6 +118,8 @@ pub(crate) struct Peer {
     pub(crate) confirmed: bool,
     /// What it calls itself, cut and cleaned.
     pub(crate) agent: String,
+    /// Where it says that it listens, as the routing table has it.
+    pub(crate) addresses: Vec<Multiaddr>,
     points: u32,
     points_at: Instant,
     gossip: Allowance,
@@ -226,6 +228,7 @@ impl PeerBook {
                 links: Vec::new(),
                 confirmed: false,
                 agent: String::new(),
+                addresses: Vec::new(),
                 points: 0,
                 points_at: now,
                 gossip: Allowance::new(gossip, now),

@@ -8,8 +8,8 @@ use libp2p::kad::{self, store::MemoryStore};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
-    PeerId, StreamProtocol, Swarm, SwarmBuilder, autonat, connection_limits, dcutr, dns, gossipsub, identify, mdns,
-    noise, ping, relay, tcp, yamux,
+    PeerId, StreamProtocol, Swarm, SwarmBuilder, autonat, connection_limits, dcutr, dns, identify, mdns, noise, ping,
+    relay, tcp, yamux,
 };
 
 use crate::config::{Limits, NetworkConfig, chain_tag};
@@ -31,7 +31,7 @@ pub(crate) struct Behaviour {
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) identify: identify::Behaviour,
     pub(crate) ping: ping::Behaviour,
-    pub(crate) gossip: gossipsub::Behaviour,
+    pub(crate) gossip: gossip::Behaviour,
     pub(crate) kad: kad::Behaviour<MemoryStore>,
     pub(crate) sync: protocol::Behaviour,
     pub(crate) pool: protocol::Behaviour,

@@ -58,31 +58,6 @@ impl ApiError {
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ApiErrorKind::InvalidParams, message)
     }
-
-    /// [`ApiErrorKind::NotFound`].
-    pub fn not_found(message: impl Into<String>) -> Self {
-        Self::new(ApiErrorKind::NotFound, message)
-    }
-
-    /// [`ApiErrorKind::Rejected`].
-    pub fn rejected(message: impl Into<String>) -> Self {
-        Self::new(ApiErrorKind::Rejected, message)
-    }
-
-    /// [`ApiErrorKind::Unavailable`].
-    pub fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(ApiErrorKind::Unavailable, message)
-    }
-
-    /// [`ApiErrorKind::NotReady`].
-    pub fn not_ready(message: impl Into<String>) -> Self {
-        Self::new(ApiErrorKind::NotReady, message)
-    }
-
-    /// [`ApiErrorKind::Internal`].
-    pub fn internal(message: impl Into<String>) -> Self {
-        Self::new(ApiErrorKind::Internal, message)
-    }
 }
 
 impl From<ApiError> for ErrorObjectOwned {

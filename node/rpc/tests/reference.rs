@@ -230,7 +230,9 @@ fn introduction() -> String {
          GET, on the same address and on that of `--metrics`. `/pool`, on the RPC address alone, is a page that shows the \
          node's pool and keeps itself up to date (docs/pool.md).\n\
          - Limits: {} bytes a request, {} bytes an answer, {} calls a batch, {} open connections, {} requests under way \
-         (status 503), {} requests a second and address with bursts of {} (status 429).\n\
+         (status 503), {} requests a second and address with bursts of {} (status 429). An address on another machine \
+         (or a /64 of IPv6) has at most {} connections open and {} requests under way. A request must be in within \
+         {} s (status 408).\n\
          - On a loopback address the `Host` header must name this machine (status 403), so that no web page can reach \
          a node through a name of its own.\n\n\
          ## Errors\n\n| code | meaning |\n|---|---|\n",
@@ -241,6 +243,9 @@ fn introduction() -> String {
         limits.requests_under_way,
         limits.requests_per_second,
         limits.burst,
+        limits.connections_per_address,
+        limits.under_way_per_address,
+        limits.body.as_secs(),
     );
     for kind in ApiErrorKind::ALL {
         let meaning = match kind {

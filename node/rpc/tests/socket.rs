@@ -4,7 +4,8 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{SmallNode, SmallProbe, account, hash, start};
@@ -13,7 +14,7 @@ use jsonrpsee::rpc_params;
 use podl_chain_spec::Amount;
 use podl_consensus::hash::blob_root;
 use podl_rpc::client::{CallError, NodeClient};
-use podl_rpc::server::{RpcLimits, ServeError, serve, serve_metrics};
+use podl_rpc::server::{Probe, RpcLimits, ServeError, serve, serve_metrics};
 use podl_rpc::types::{BlockId, HexBytes};
 use podl_rpc::{AdminApiClient, NodeApiClient, Token};
 use prometheus_client::registry::Registry;
@@ -211,6 +212,101 @@ async fn requests_under_way_are_bounded() {
     };
     let (answer, status) = tokio::join!(long, probe);
     assert_eq!((answer.unwrap(), status), (None, 503));
+    assert_eq!(http(served.addr, POST, STATUS).await.0, 200);
+}
+
+/// Answers once it is let go, as a node that is busy.
+#[derive(Default)]
+struct BusyProbe {
+    is_free: Mutex<bool>,
+    freed: Condvar,
+    asked: AtomicUsize,
+}
+
+impl BusyProbe {
+    fn free(&self) {
+        *self.is_free.lock().unwrap() = true;
+        self.freed.notify_all();
+    }
+}
+
+impl Probe for BusyProbe {
+    fn health(&self) -> Result<(), String> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let guard = self.is_free.lock().unwrap();
+        let waited = self.freed.wait_timeout_while(guard, Duration::from_secs(60), |free| !*free).unwrap();
+        if waited.1.timed_out() { Err("never let go".into()) } else { Ok(()) }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        panic!("as the test wants")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn whoever_asks_a_busy_node_for_its_health_holds_up_nobody_else() {
+    let (node, probe) = (SmallNode::new(), Arc::new(BusyProbe::default()));
+    let any = "127.0.0.1:0".parse().unwrap();
+    let none: Option<(SmallNode, Token)> = None;
+    let registry = Arc::new(Registry::default());
+    let server = serve(any, RpcLimits::default(), node, none, probe.clone(), registry).await.unwrap();
+    let addr = server.addr();
+    let asking: Vec<_> = (0..20)
+        .map(|_| tokio::spawn(async move { http(addr, "GET /health HTTP/1.1\r\nHost: localhost", "").await }))
+        .collect();
+    let all_but_health = async {
+        while probe.asked.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        (http(addr, POST, STATUS).await.0, http(addr, "GET /ready HTTP/1.1\r\nHost: localhost", "").await.0)
+    };
+    let others = tokio::time::timeout(Duration::from_secs(30), all_but_health).await;
+    probe.free();
+    assert_eq!(others.expect("others are served"), (200, 503), "and a probe that fails is an answer too");
+    for answer in asking {
+        assert_eq!(answer.await.unwrap(), (200, "ok\n".into()));
+    }
+    let asked = probe.asked.load(Ordering::SeqCst);
+    assert!(asked < 20, "{asked}: those who came meanwhile share an answer");
+}
+
+#[tokio::test]
+async fn a_body_that_comes_slowly_takes_no_callers_place_and_ends() {
+    let limits = RpcLimits { requests_under_way: 1, body: Duration::from_secs(2), ..RpcLimits::default() };
+    let served = start(limits).await;
+    let mut slow = TcpStream::connect(served.addr).await.unwrap();
+    slow.write_all(format!("{POST}\r\nContent-Length: 1000\r\n\r\n{{").as_bytes()).await.unwrap();
+    // Answered after the server has taken the slow one up: it reads connections in their order.
+    assert_eq!(http(served.addr, POST, STATUS).await.0, 200);
+    let mut answer = Vec::new();
+    let closed = tokio::time::timeout(Duration::from_secs(30), slow.read_to_end(&mut answer)).await;
+    assert!(closed.is_ok(), "a request that never ends is given up");
+    assert!(answer.starts_with(b"HTTP/1.1 408"), "{:?}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
+async fn hostile_json_is_refused_and_harms_nobody() {
+    let served = start(RpcLimits::default()).await;
+    let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+    let params = |params: &str| STATUS.replace("node_status", "chain_wait").replace("[]", params);
+    let bodies = [
+        deep(500_000),
+        "[".repeat(1_000_000),
+        params(&deep(400_000)),
+        params("[18446744073709551616, 1e999]"),
+        params("[-1, -1]"),
+        STATUS.replace("\"id\":1", &format!("\"id\":\"{}\"", "9".repeat(900_000))),
+        STATUS.replace("\"id\":1", &format!("\"id\":{}", "9".repeat(900_000))),
+        STATUS.replace("node_status", "tx_submit").replace("[]", &format!("[\"{}\"]", "0".repeat(999_999))),
+    ];
+    for body in &bodies {
+        let (status, answer) = http(served.addr, POST, body).await;
+        assert!(status > 0, "{} bytes were not answered", body.len());
+        assert!(answer.len() <= 2 << 20, "{}", answer.len());
+    }
+    // The longest times there are end with the server's own limit, not in an overflow.
+    let client = client(served.addr, None);
+    assert_eq!(client.public().chain_wait(0, u64::MAX).await.unwrap().unwrap().height, 0);
     assert_eq!(http(served.addr, POST, STATUS).await.0, 200);
 }
 

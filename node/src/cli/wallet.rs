@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use podl_chain_spec::{AccountId, Amount};
 use podl_consensus::codec;
+use podl_consensus::rules::transaction::least_fee_of;
 use podl_consensus::state::{StateKey, StateProof, verify_proof};
 use podl_consensus::types::{Block, Payment, Transaction, TransactionKind};
 use podl_rpc::client::NodeClient;
@@ -283,15 +284,10 @@ async fn send_signed(client: &NodeClient, name: &str, args: &SendArgs) -> anyhow
         fee: args.fee.unwrap_or_default(),
         kind: TransactionKind::Transfer(Payment { to: args.to, amount: args.amount }),
     };
-    let mut signed = wallet.sign(transaction.clone(), &status.chain);
     if args.fee.is_none() {
-        // A larger fee may take more bytes: the second round counts those of the first.
-        for _ in 0..2 {
-            let bytes = codec::encode(&signed).len() as u64;
-            transaction.fee = spec.money.fee_per_byte.checked_mul(bytes).context("the fee overflows")?;
-            signed = wallet.sign(transaction.clone(), &status.chain);
-        }
+        transaction.fee = least_fee_of(&spec, &transaction);
     }
+    let signed = wallet.sign(transaction.clone(), &status.chain);
     let need = args.amount.checked_add(transaction.fee).context("the amount overflows")?;
     if need > account.spendable {
         bail!("{} PODL are free to spend, {need} PODL are needed with the fee; send less", account.spendable);

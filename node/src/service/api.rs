@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use jsonrpsee::core::async_trait;
 use podl_chain_spec::{AccountId, Amount, ChainSpec, Hash32};
 use podl_consensus::codec;
+use podl_consensus::rules::transaction::least_fee_of;
 use podl_consensus::types::{
     BlobRoot, Block, BlockHash, Height, Payment, SignedTransaction, TaskId, Transaction, TransactionKind,
 };
@@ -21,7 +22,7 @@ use podl_rpc::{AdminApiServer, ApiError, ApiErrorKind, NodeApiServer};
 use tokio::sync::oneshot;
 
 use super::clock::Clock;
-use super::core::{Core, ReadError, SendError, least_fee};
+use super::core::{Core, ReadError, SendError};
 use super::input::{CoreHandle, Stopped};
 use super::metrics::Gauge;
 use super::publisher::KEYS_FOLDER;
@@ -375,8 +376,7 @@ impl Api {
         let sender = wallet.account();
         let nonce = self.read(move |core| core.account(&sender)).await?.next_nonce;
         let mut message = Transaction { sender, nonce, fee: Amount::ZERO, kind };
-        message.fee =
-            least_fee(self.0.spec.money.fee_per_byte, &message).ok_or_else(|| internal("the fee overflows"))?;
+        message.fee = least_fee_of(&self.0.spec, &message);
         let task = message.task_id().ok_or_else(|| internal("not a publication"))?;
         let folder = self.0.data_dir.join(KEYS_FOLDER);
         std::fs::create_dir_all(&folder).map_err(internal)?;

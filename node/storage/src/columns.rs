@@ -35,8 +35,6 @@ pub(crate) const META_HEAD: &[u8] = b"head";
 pub enum Aux {
     /// The signing guard.
     Guard,
-    /// Keys of shards that this node publishes.
-    ShardKeys,
     /// What the pool manager owes its miners, and the transactions that pay it.
     Payouts,
     /// What this node's miner has committed to.
@@ -53,7 +51,7 @@ impl Aux {
     pub(crate) fn key(self, key: &[u8]) -> Vec<u8> {
         let tag = match self {
             Self::Guard => 0u8,
-            Self::ShardKeys => 1,
+            // 1 is free: no version wrote it.
             Self::Payouts => 2,
             Self::Commitments => 3,
             Self::Mempool => 4,

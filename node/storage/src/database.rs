@@ -19,8 +19,6 @@ use crate::error::StorageError;
 const SCHEMA: u32 = 2;
 /// Below this much free space nothing is written any more: RocksDB needs room to compact what it has.
 pub const MIN_DISK_BYTES: u64 = 256 << 20;
-/// Below this much the operator is warned.
-pub const LOW_DISK_BYTES: u64 = 2 << 30;
 /// Memory for blocks read from disk: enough for the tree's upper levels of millions of accounts.
 const CACHE_BYTES: usize = 64 << 20;
 /// Memory for rows not yet in a table, per column family.

@@ -20,7 +20,7 @@ mod usage;
 
 pub use batch::Batch;
 pub use columns::{Aux, HistoryEntry, HistoryKind, TransactionPlace};
-pub use database::{Database, LOW_DISK_BYTES, MIN_DISK_BYTES, Opened, free_disk_bytes};
+pub use database::{Database, MIN_DISK_BYTES, Opened, free_disk_bytes};
 pub use error::StorageError;
 pub use history::history_of;
 pub use read::{Recovered, Row, StoredBlock};

@@ -18,7 +18,7 @@ use crate::handle::NetworkHandle;
 use crate::rate::Bucket;
 
 /// Blobs fetched at a time; others wait for their turn.
-const FETCHES: usize = 8;
+pub(super) const FETCHES: usize = 8;
 
 /// What all fetches of a node share.
 pub(crate) struct Fetcher {
@@ -89,8 +89,13 @@ impl Fetcher {
         let store = Arc::clone(&self.store);
         let partial = blocking(move || store.begin(root, bytes)).await??;
         let (outcomes, incoming) = mpsc::unbounded_channel();
-        let job = Job::new(handle.clone(), self, partial, providers, outcomes);
-        Box::pin(job.run(incoming)).await
+        let job = Job::new(handle.clone(), self, Arc::clone(&partial), providers, outcomes);
+        let fetched = Box::pin(job.run(incoming)).await;
+        if fetched.is_err() {
+            let store = Arc::clone(&self.store);
+            blocking(move || store.abandon_empty(&partial)).await?;
+        }
+        fetched
     }
 }
 

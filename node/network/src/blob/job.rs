@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use libp2p::PeerId;
 use tokio::sync::mpsc;
 
-use super::fetch::{Fetcher, blocking};
+use super::fetch::{FETCHES, Fetcher, blocking};
 use super::geometry::{PIECE_BYTES, PieceSet, pieces};
 use super::partial::{Partial, hex};
 use super::protocol::{BlobRequest, BlobResponse, decode, encode};
+use crate::config::BlobConfig;
 use crate::error::{BlobError, FetchError, RequestError};
 use crate::handle::NetworkHandle;
 use crate::peers::Misbehaviour;
@@ -68,8 +69,13 @@ pub(crate) struct Job<'a> {
     /// Pieces that are neither here nor under way.
     wanted: BTreeSet<u32>,
     sources: BTreeMap<PeerId, Source>,
+    /// Peers that the caller named, connected or not.
+    named: BTreeSet<PeerId>,
     outcomes: mpsc::UnboundedSender<Outcome>,
+    began_at: Instant,
     progress_at: Instant,
+    /// Pieces that came by this fetch.
+    came: u32,
 }
 
 impl<'a> Job<'a> {
@@ -84,7 +90,8 @@ impl<'a> Job<'a> {
         let wanted = partial.here().missing().collect();
         let now = Instant::now();
         let sources = providers.iter().map(|peer| (*peer, Source::new(now))).collect();
-        Self { handle, fetcher, partial, wanted, sources, outcomes, progress_at: now }
+        let named = providers.iter().copied().collect();
+        Self { handle, fetcher, partial, wanted, sources, named, outcomes, began_at: now, progress_at: now, came: 0 }
     }
 
     pub(crate) async fn run(mut self, mut incoming: mpsc::UnboundedReceiver<Outcome>) -> Result<(), FetchError> {
@@ -114,10 +121,7 @@ impl<'a> Job<'a> {
 
     async fn meet_peers(&mut self) -> Result<(), FetchError> {
         let peers = self.handle.peers().await.map_err(|_| FetchError::Closed)?;
-        let now = Instant::now();
-        for info in peers {
-            self.sources.entry(info.peer).or_insert_with(|| Source::new(now));
-        }
+        meet(&mut self.sources, &self.named, peers.into_iter().map(|info| info.peer).collect(), Instant::now());
         Ok(())
     }
 
@@ -244,6 +248,7 @@ impl<'a> Job<'a> {
                 match blocking(move || partial.write(piece, &encoded)).await? {
                     Ok(()) => {
                         self.progress_at = Instant::now();
+                        self.came = self.came.saturating_add(1);
                         if let Some(source) = self.sources.get_mut(&peer) {
                             (source.strikes, source.refusals) = (0, 0);
                             source.delivered += 1;
@@ -325,17 +330,43 @@ impl<'a> Job<'a> {
     }
 
     fn check_idle(&self) -> Result<(), FetchError> {
-        let idle = self.progress_at.elapsed();
-        if idle <= self.fetcher.config.idle_timeout {
-            return Ok(());
+        let (config, idle, elapsed) = (&self.fetcher.config, self.progress_at.elapsed(), self.began_at.elapsed());
+        let told = || (hex(&self.partial.root()), self.partial.here().count(), pieces(self.partial.bytes()));
+        if idle > config.idle_timeout {
+            let (root, have, pieces) = told();
+            return Err(FetchError::NoProvider { root, idle_s: idle.as_secs(), have, pieces });
         }
-        let (root, have, pieces) =
-            (hex(&self.partial.root()), self.partial.here().count(), pieces(self.partial.bytes()));
-        Err(FetchError::NoProvider { root, idle_s: idle.as_secs(), have, pieces })
+        if is_too_slow(config, elapsed, self.came) {
+            let (root, have, pieces) = told();
+            return Err(FetchError::TooSlow { root, elapsed_s: elapsed.as_secs(), have, pieces });
+        }
+        Ok(())
     }
 }
 
+/// Whether so many pieces in that time are fewer than a fetch must bring. The time that it may be idle is granted first,
+/// and nobody is blamed for what this node's own rate holds back.
+fn is_too_slow(config: &BlobConfig, elapsed: Duration, came: u32) -> bool {
+    let least = match config.fetch_bytes_per_s {
+        0 => config.least_bytes_per_s,
+        own => config.least_bytes_per_s.min(own / (2 * FETCHES as u64)),
+    };
+    let due = elapsed.saturating_sub(config.idle_timeout).as_secs().saturating_mul(least);
+    u64::from(came).saturating_mul(PIECE_BYTES) < due
+}
+
 type Answer = Result<Vec<u8>, RequestError>;
+
+/// Adds the connected peers to the sources and forgets those that are gone: over a long fetch peers without number may
+/// come and go. What was asked of one is waited for.
+fn meet(sources: &mut BTreeMap<PeerId, Source>, named: &BTreeSet<PeerId>, connected: BTreeSet<PeerId>, now: Instant) {
+    sources.retain(|peer, source| {
+        connected.contains(peer) || named.contains(peer) || matches!(source.state, State::Asked) || source.is_busy()
+    });
+    for peer in connected {
+        sources.entry(peer).or_insert_with(|| Source::new(now));
+    }
+}
 
 impl Source {
     fn new(now: Instant) -> Self {
@@ -348,6 +379,10 @@ impl Source {
             refusals: 0,
             delivered: 0,
         }
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.in_flight.is_empty()
     }
 
     fn has(&self, piece: u32) -> bool {
@@ -366,5 +401,42 @@ impl Source {
         self.state = State::Unknown;
         self.not_before = Instant::now() + self.wait;
         self.wait = (self.wait * 2).min(ASK_AGAIN_LAST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_that_come_and_go_are_forgotten_and_those_that_owe_an_answer_are_not() {
+        let now = Instant::now();
+        let [named, owing, asked, staying] = [(); 4].map(|()| PeerId::random());
+        let mut sources = BTreeMap::new();
+        let named_ones = BTreeSet::from([named]);
+        meet(&mut sources, &named_ones, BTreeSet::from([named, owing, asked, staying]), now);
+        sources.get_mut(&owing).unwrap().in_flight.insert(0, now);
+        sources.get_mut(&asked).unwrap().state = State::Asked;
+        sources.get_mut(&staying).unwrap().state = State::Out;
+        for _ in 0..1000 {
+            meet(&mut sources, &named_ones, BTreeSet::from([PeerId::random(), staying]), now);
+        }
+        meet(&mut sources, &named_ones, BTreeSet::from([staying]), now);
+        assert!(sources.keys().eq(&BTreeSet::from([named, owing, asked, staying])));
+        assert!(matches!(sources[&staying].state, State::Out), "whoever lied is not asked again");
+    }
+
+    #[test]
+    fn a_piece_now_and_then_does_not_keep_a_fetch_alive() {
+        let config = BlobConfig::default();
+        // One piece whenever the fetch would otherwise be idle for too long.
+        let dripping = |minutes: u32| is_too_slow(&config, Duration::from_secs(60) * minutes, minutes);
+        assert!(!dripping(1) && dripping(2));
+        // A slow line, and a node that holds itself back.
+        assert!((1..600).all(|minutes| !is_too_slow(&config, Duration::from_secs(60) * minutes, 4 * minutes)));
+        let slow = BlobConfig { fetch_bytes_per_s: 1 << 10, ..config.clone() };
+        assert!((1..600).all(|minutes| !is_too_slow(&slow, Duration::from_secs(60) * minutes, 1 + minutes / 32)));
+        let any = BlobConfig { least_bytes_per_s: 0, ..config };
+        assert!(!is_too_slow(&any, Duration::MAX, 0));
     }
 }

@@ -219,6 +219,15 @@ impl BlobStore {
         }
     }
 
+    /// Whether a piece is here and the blob is as long as the asker thinks.
+    pub(crate) fn has_piece(&self, root: &Hash32, bytes: u64, piece: u32) -> bool {
+        match self.lock().entries.get(root) {
+            Some((held, Entry::Whole)) => *held == bytes && piece < pieces(bytes),
+            Some((held, Entry::Partial(Some(partial)))) => *held == bytes && partial.here().contains(piece),
+            _ => false,
+        }
+    }
+
     /// The verified encoding of a piece, if it is here and the blob is as long as the asker thinks.
     pub(crate) fn read_piece(&self, root: &Hash32, bytes: u64, piece: u32) -> Option<Vec<u8>> {
         let open = {
@@ -257,6 +266,15 @@ impl BlobStore {
                     return Ok(Arc::clone(partial));
                 }
             }
+            // Somebody made up a length, or does now. Only a fetch under way is worth keeping: a claim must not keep the
+            // blob out for good.
+            Some((begun, Entry::Partial(open))) if open.as_ref().is_none_or(|open| Arc::strong_count(open) == 1) => {
+                let begun = *begun;
+                index.entries.remove(&root);
+                index.held = index.held.saturating_sub(begun);
+                remove(&self.partial(&root));
+                self.reserve(&mut index, bytes)?;
+            }
             Some((begun, _)) => return Err(BlobError::OtherLength { root: hex(&root), begun: *begun, got: bytes }),
             None => self.reserve(&mut index, bytes)?,
         }
@@ -269,6 +287,20 @@ impl BlobStore {
             Err(_) => {}
         }
         opened
+    }
+
+    /// Drops a begun blob of which no piece has come. Root and length may be made up: they must not take room until
+    /// somebody sweeps.
+    pub(crate) fn abandon_empty(&self, partial: &Arc<Partial>) {
+        let mut index = self.lock();
+        let root = partial.root();
+        let is_it =
+            |(_, entry): &(u64, Entry)| matches!(entry, Entry::Partial(Some(open)) if Arc::ptr_eq(open, partial));
+        if partial.here().count() == 0 && index.entries.get(&root).is_some_and(is_it) {
+            index.entries.remove(&root);
+            index.held = index.held.saturating_sub(partial.bytes());
+            remove(&self.partial(&root));
+        }
     }
 
     /// Moves a blob of which every piece is here among the whole ones.

@@ -155,3 +155,26 @@ fn random_bytes_are_refused_by_every_decoder_without_a_panic() {
     }
     assert_eq!(partial.here().count(), 0);
 }
+
+#[test]
+fn a_made_up_length_does_not_keep_a_blob_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(folder.path(), 1_000_000).unwrap();
+    let bytes = blob(600_000, 9);
+    let root = root_of(&bytes);
+    let claimed = store.begin(root, 1_000_000).unwrap();
+    let refused = store.begin(root, 600_000).unwrap_err();
+    assert!(matches!(refused, BlobError::OtherLength { begun: 1_000_000, got: 600_000, .. }), "{refused}");
+    drop(claimed);
+    // Nobody fetches it any more, as after a fetch that was given up.
+    let partial = store.begin(root, 600_000).unwrap();
+    assert_eq!(store.held_bytes(), 600_000);
+    store.abandon_empty(&partial);
+    assert_eq!((store.held_bytes(), store.list_partial()), (0, vec![]), "nothing came: nothing takes room");
+    let begun = store.begin(root, 1).unwrap();
+    drop(begun);
+    let store = BlobStore::open(folder.path(), 1_000_000).unwrap();
+    assert_eq!(store.list_partial(), [(root, 1)]);
+    store.begin(root, 600_000).unwrap();
+    assert_eq!(store.held_bytes(), 600_000);
+}

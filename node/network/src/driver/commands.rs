@@ -9,7 +9,7 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::sync::oneshot;
 
 use super::Driver;
-use crate::command::Command;
+use crate::command::{Answer, Command};
 use crate::error::DialError;
 use crate::event::Verdict;
 use crate::gossip::GossipId;
@@ -34,24 +34,17 @@ impl Driver {
                 let id = self.swarm.behaviour_mut().requests(protocol).send_request(&peer, RequestBytes::Good(bytes));
                 self.requests.insert((protocol, id), answer);
             }
-            Command::Respond { protocol, channel, bytes } => {
-                if self.swarm.behaviour_mut().requests(protocol).send_response(channel, bytes).is_err() {
-                    tracing::debug!(?protocol, "the peer no longer waits for the answer");
-                }
-            }
+            Command::Respond(answer) => self.respond(answer),
             Command::Dial { address, answer } => self.dial(address, answer),
             Command::Peers { answer } => {
                 // An error means that the caller no longer waits.
                 let _gone = answer.send(self.peer_infos());
             }
-            Command::Ban { peer, why, length } => self.ban(peer, why, length),
             Command::Penalise { peer, what, why } => self.penalise(peer, what, &why),
-            Command::Disconnect { peer } => {
-                // An error means that it was not connected.
-                let _gone = self.swarm.disconnect_peer_id(peer);
-            }
             // The loop takes this one itself.
             Command::Shutdown { .. } => {}
+            #[cfg(test)]
+            Command::Panic => panic!("as the test wants"),
         }
     }
 
@@ -63,8 +56,20 @@ impl Driver {
         }
     }
 
+    /// Passes an answer on. Dropping its channel refuses the request.
+    fn respond(&mut self, answer: Answer) {
+        let Answer { peer, protocol, request, channel, bytes } = answer;
+        if !self.answers.begin((protocol, request), peer, bytes.len()) {
+            return tracing::debug!(%peer, ?protocol, "answer dropped: the peer has many to take already");
+        }
+        if self.swarm.behaviour_mut().requests(protocol).send_response(channel, bytes).is_err() {
+            self.answers.end(&(protocol, request));
+            tracing::debug!(?protocol, "the peer no longer waits for the answer");
+        }
+    }
+
     fn report(&mut self, id: GossipId, peer: PeerId, verdict: Verdict) {
-        if self.verdicts.remove(&id).is_none() {
+        if !self.verdicts.end(&id) {
             tracing::debug!(?verdict, "verdict on a message that does not wait for one");
             return;
         }

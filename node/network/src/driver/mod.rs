@@ -1,15 +1,19 @@
 //! The task that drives the swarm: one loop over the network's events, the owner's commands and the clock.
 
+mod addresses;
+mod answers;
 mod commands;
 mod dials;
 mod outbox;
 mod swarm_events;
 mod upkeep;
+mod verdicts;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use libp2p::core::transport::ListenerId;
 use libp2p::request_response::OutboundRequestId;
 use libp2p::{Multiaddr, PeerId, Swarm};
 use tokio::sync::{mpsc, oneshot};
@@ -19,15 +23,17 @@ use crate::command::Command;
 use crate::config::{Limits, chain_tag};
 use crate::error::RequestError;
 use crate::event::NetworkEvent;
-use crate::gossip::{GossipId, Topics};
+use crate::gossip::Topics;
 use crate::peers::{Misbehaviour, PeerBook};
 use crate::protocol::Protocol;
 use crate::swarm::Behaviour;
 use crate::{NetworkConfig, NetworkHandle};
 
+use answers::Answers;
 use dials::Dials;
 use outbox::Outbox;
 use upkeep::Bootnode;
+use verdicts::Verdicts;
 
 pub(crate) use commands::peer_of;
 
@@ -47,6 +53,9 @@ pub(crate) struct Driver {
     tag: String,
     limits: Limits,
     bootnodes: Vec<Bootnode>,
+    listeners: HashMap<ListenerId, Multiaddr>,
+    /// Where the node listened until the listener ended, and when that is tried again.
+    deaf: Vec<(Multiaddr, Instant)>,
     book: PeerBook,
     outbox: Outbox,
     events: mpsc::Sender<NetworkEvent>,
@@ -55,7 +64,8 @@ pub(crate) struct Driver {
     own_commands: mpsc::WeakSender<Command>,
     blob_requests: Option<BlobRequests>,
     requests: HashMap<(Protocol, OutboundRequestId), Answer>,
-    verdicts: BTreeMap<GossipId, (PeerId, Instant)>,
+    answers: Answers,
+    verdicts: Verdicts,
     dials: Dials,
     /// Connected peers of other chains, to be refused at the next tick.
     strangers: Vec<PeerId>,
@@ -67,6 +77,8 @@ pub(crate) struct Driver {
 /// What the driver is made of besides the swarm.
 pub(crate) struct Parts {
     pub(crate) topics: Topics,
+    pub(crate) bootnodes: Vec<(PeerId, Multiaddr)>,
+    pub(crate) listeners: HashMap<ListenerId, Multiaddr>,
     pub(crate) events: mpsc::Sender<NetworkEvent>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) handle: NetworkHandle,
@@ -74,19 +86,16 @@ pub(crate) struct Parts {
 }
 
 impl Driver {
-    pub(crate) fn new(
-        config: &NetworkConfig,
-        swarm: Swarm<Behaviour>,
-        bootnodes: Vec<(PeerId, Multiaddr)>,
-        parts: Parts,
-    ) -> Self {
+    pub(crate) fn new(config: &NetworkConfig, swarm: Swarm<Behaviour>, parts: Parts) -> Self {
         let now = Instant::now();
         Self {
             swarm,
             topics: parts.topics,
             tag: chain_tag(&config.chain),
             limits: config.limits.clone(),
-            bootnodes: upkeep::bootnodes(bootnodes, now),
+            bootnodes: upkeep::bootnodes(parts.bootnodes, now),
+            listeners: parts.listeners,
+            deaf: Vec::new(),
             book: PeerBook::new(config),
             outbox: Outbox::new(config.limits.waiting_bytes),
             events: parts.events,
@@ -94,7 +103,8 @@ impl Driver {
             own_commands: parts.handle.commands.downgrade(),
             blob_requests: parts.blob_requests,
             requests: HashMap::new(),
-            verdicts: BTreeMap::new(),
+            answers: Answers::new(config.limits.answer_bytes_per_peer),
+            verdicts: Verdicts::new(config.limits.unjudged_bytes),
             dials: Dials::default(),
             strangers: Vec::new(),
             told_wrong_chain: BTreeMap::new(),
@@ -153,17 +163,18 @@ impl Driver {
         let now = Instant::now();
         tracing::debug!(%peer, %what, why, "peer misbehaved");
         if self.book.penalise(peer, what, now) {
-            self.ban(peer, format!("{what}: {why}"), self.limits.ban_for);
+            self.ban(peer, format!("{what}: {why}"));
         } else {
             let points = self.book.points(&peer, now);
             self.swarm.behaviour_mut().gossip.set_application_score(&peer, -f64::from(points));
         }
     }
 
-    fn ban(&mut self, peer: PeerId, why: String, length: Duration) {
+    fn ban(&mut self, peer: PeerId, why: String) {
         if peer == *self.swarm.local_peer_id() || self.swarm.behaviour().gate.is_banned(&peer) {
             return;
         }
+        let length = self.limits.ban_for;
         let address = self.book.get(&peer).and_then(|p| p.links.first()).map(|link| link.address.clone());
         let behaviour = self.swarm.behaviour_mut();
         behaviour.gate.ban(peer, address.as_ref(), length);

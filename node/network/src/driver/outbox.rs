@@ -1,13 +1,14 @@
 //! Events that wait for the owner, bounded in bytes in all and for each peer.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use libp2p::PeerId;
 
+use crate::budget::Budget;
 use crate::event::NetworkEvent;
 
-/// Part of all waiting bytes that one peer may fill, so that a flooder cannot shut others out.
-const PEER_PART: usize = 4;
+/// Bans and words of other chains that wait at most: they only inform.
+const MAX_REPORTS: usize = 256;
 /// What a waiting event costs besides its payload.
 const EVENT_BYTES: usize = 512;
 
@@ -17,64 +18,81 @@ struct Waiting {
     charged: Option<(PeerId, usize)>,
 }
 
-/// A queue towards the owner. Payloads are refused beyond the bound; news of peers never are, their number is bounded
-/// by that of connections.
+/// A queue towards the owner. Payloads are refused beyond the bound. News of peers are not, and are bounded all the same:
+/// a connection that ended before the owner heard of it is not told at all, so that no more wait than there are
+/// connections and than there were when the owner last listened.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: VecDeque<Waiting>,
-    limit_bytes: usize,
-    bytes: usize,
-    of_peer: BTreeMap<PeerId, usize>,
+    budget: Budget,
+    reports: usize,
+}
+
+/// Whether an event only informs.
+fn is_report(event: &NetworkEvent) -> bool {
+    matches!(event, NetworkEvent::Banned { .. } | NetworkEvent::WrongChain { .. })
 }
 
 impl Outbox {
     pub(crate) fn new(limit_bytes: usize) -> Self {
-        Self { queue: VecDeque::new(), limit_bytes, bytes: 0, of_peer: BTreeMap::new() }
+        Self { queue: VecDeque::new(), budget: Budget::shared(limit_bytes), reports: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Queues news that must not be lost.
+    /// Queues news.
     pub(crate) fn news(&mut self, event: NetworkEvent) {
+        if let NetworkEvent::PeerDisconnected { peer } = &event
+            && let Some(untold) = self.untold_connection(peer)
+        {
+            self.queue.remove(untold);
+            return;
+        }
+        if is_report(&event) {
+            if self.reports >= MAX_REPORTS {
+                return tracing::debug!(?event, "not told: too much waits");
+            }
+            self.reports += 1;
+        }
         self.queue.push_back(Waiting { event, charged: None });
+    }
+
+    /// Where the news wait that this peer is connected.
+    fn untold_connection(&self, peer: &PeerId) -> Option<usize> {
+        let told = |w: &Waiting| matches!(&w.event, NetworkEvent::PeerConnected { peer: who, .. } if who == peer);
+        self.queue.iter().rposition(told)
     }
 
     /// Whether `bytes` more from a peer may wait.
     pub(crate) fn has_room(&self, peer: &PeerId, bytes: usize) -> bool {
-        let cost = bytes + EVENT_BYTES;
-        let of_peer = self.of_peer.get(peer).copied().unwrap_or_default();
-        // One message always fits when nothing else waits, however the bound is set.
-        let peer_limit = self.limit_bytes / PEER_PART;
-        self.bytes + cost <= self.limit_bytes && (of_peer == 0 || of_peer + cost <= peer_limit)
+        self.budget.has_room(peer, bytes.saturating_add(EVENT_BYTES))
     }
 
     /// Queues a payload from a peer, for which [`has_room`](Self::has_room) said yes.
     pub(crate) fn payload(&mut self, peer: PeerId, bytes: usize, event: NetworkEvent) {
-        let cost = bytes + EVENT_BYTES;
-        self.bytes += cost;
-        *self.of_peer.entry(peer).or_default() += cost;
+        let cost = bytes.saturating_add(EVENT_BYTES);
+        self.budget.charge(peer, cost);
         self.queue.push_back(Waiting { event, charged: Some((peer, cost)) });
     }
 
     pub(crate) fn pop(&mut self) -> Option<NetworkEvent> {
         let Waiting { event, charged } = self.queue.pop_front()?;
         if let Some((peer, cost)) = charged {
-            self.bytes -= cost;
-            if let Some(of_peer) = self.of_peer.get_mut(&peer) {
-                *of_peer -= cost;
-                if *of_peer == 0 {
-                    self.of_peer.remove(&peer);
-                }
-            }
+            self.budget.release(&peer, cost);
         }
+        self.reports -= usize::from(is_report(&event));
         Some(event)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use libp2p::Multiaddr;
+
     use super::*;
 
     #[test]
@@ -90,7 +108,38 @@ mod tests {
         assert!(outbox.has_room(&b, 1000));
         outbox.news(NetworkEvent::PeerDisconnected { peer: b });
         while outbox.pop().is_some() {}
-        assert!(outbox.has_room(&a, 1000) && outbox.bytes == 0 && outbox.of_peer.is_empty());
+        assert!(outbox.has_room(&a, 1000) && outbox.budget.is_unused());
         assert!(!outbox.has_room(&a, 8 * (1000 + EVENT_BYTES)), "more than the whole bound never waits");
+    }
+
+    #[test]
+    fn peers_that_come_and_go_do_not_pile_up_while_the_owner_is_busy() {
+        let mut outbox = Outbox::new(1 << 20);
+        let connected = |peer| NetworkEvent::PeerConnected { peer, address: Multiaddr::empty(), outbound: false };
+        let known = PeerId::random();
+        outbox.news(NetworkEvent::PeerDisconnected { peer: known });
+        for _ in 0..10_000 {
+            for peer in [PeerId::random(), known] {
+                outbox.news(connected(peer));
+                outbox.news(NetworkEvent::PeerDisconnected { peer });
+            }
+        }
+        assert_eq!(outbox.queue.len(), 1, "only the end of a connection that was told");
+        outbox.news(connected(known));
+        assert!(matches!(outbox.pop(), Some(NetworkEvent::PeerDisconnected { peer }) if peer == known));
+        assert!(matches!(outbox.pop(), Some(NetworkEvent::PeerConnected { peer, .. }) if peer == known));
+    }
+
+    #[test]
+    fn bans_wait_in_bounded_number() {
+        let mut outbox = Outbox::new(1 << 20);
+        let ban = || NetworkEvent::Banned { peer: PeerId::random(), why: String::new(), length: Duration::ZERO };
+        for _ in 0..2 * MAX_REPORTS {
+            outbox.news(ban());
+        }
+        assert_eq!(outbox.queue.len(), MAX_REPORTS);
+        while outbox.pop().is_some() {}
+        outbox.news(ban());
+        assert_eq!(outbox.queue.len(), 1);
     }
 }

@@ -7,17 +7,15 @@ use libp2p::request_response::{Message, OutboundFailure};
 use libp2p::swarm::{self, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, mdns, multiaddr};
 
-use super::Driver;
+use super::upkeep::LISTEN_AGAIN;
+use super::{Driver, addresses};
 use crate::error::{DialError, RequestError};
 use crate::event::{GossipMessage, InboundRequest, NetworkEvent, ReplyHandle};
-use crate::gate::counted_ip;
 use crate::gossip::GossipId;
 use crate::peers::{Admission, Link, Misbehaviour};
 use crate::protocol::{self, Protocol, RequestBytes};
 use crate::swarm::{BehaviourEvent, protocol_version};
 
-/// Addresses taken from one peer's identity at most.
-const MAX_ADDRESSES: usize = 8;
 /// Pings in a row that fail before a connection counts as dead.
 const MAX_FAILED_PINGS: u32 = 2;
 /// What can be said of a chain that only the TCP handshake tells.
@@ -50,8 +48,11 @@ impl Driver {
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(from = %send_back_addr, %error, "inbound connection refused");
             }
-            SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
-                tracing::error!(?addresses, %error, "no longer listening");
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                if let Some(address) = self.listeners.remove(&listener_id) {
+                    tracing::error!(%address, ?reason, "no longer listening; tried again soon");
+                    self.deaf.push((address, Instant::now() + LISTEN_AGAIN));
+                }
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listening"),
             _ => {}
@@ -97,7 +98,7 @@ impl Driver {
             }
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
                 for (peer, address) in found {
-                    self.swarm.behaviour_mut().kad.add_address(&peer, address.clone());
+                    // Whoever is connected says itself where it listens.
                     if !self.swarm.is_connected(&peer) && self.book.confirmed().count() < self.limits.peer_target {
                         let options = swarm::dial_opts::DialOpts::peer_id(peer).addresses(vec![address]).build();
                         // An error means that it is being dialled already.
@@ -120,12 +121,11 @@ impl Driver {
             self.wrong_chain(Some(peer), address, theirs);
             return;
         }
+        let named = addresses::worth_keeping(&info.listen_addrs, is_local(&address));
         if let Some(known) = self.book.get_mut(&peer) {
             known.agent = printable(&info.agent_version);
-        }
-        let remote_is_local = counted_ip(&address).is_none();
-        for listen in info.listen_addrs.iter().filter(|a| is_dialable(a, remote_is_local)).take(MAX_ADDRESSES) {
-            self.swarm.behaviour_mut().kad.add_address(&peer, listen.clone());
+            let before = std::mem::replace(&mut known.addresses, named.clone());
+            addresses::replace(&mut self.swarm.behaviour_mut().kad, &peer, &before, &named);
         }
         self.confirm(peer);
     }
@@ -145,8 +145,11 @@ impl Driver {
                     tracing::debug!(%peer, topic, "message dropped: too many wait");
                     return self.settle(id, peer, MessageAcceptance::Ignore);
                 }
+                if !self.verdicts.begin(id, peer, message.data.len(), Instant::now()) {
+                    tracing::debug!(%peer, topic, "message dropped: too many wait for a verdict");
+                    return self.settle(id, peer, MessageAcceptance::Ignore);
+                }
                 self.confirm(peer);
-                self.verdicts.insert(id, (peer, Instant::now()));
                 let bytes = message.data;
                 let length = bytes.len();
                 let event = NetworkEvent::Gossip(GossipMessage { topic, peer, id, bytes });
@@ -162,9 +165,9 @@ impl Driver {
 
     fn on_request_event(&mut self, protocol: Protocol, event: protocol::Event) {
         match event {
-            protocol::Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
+            protocol::Event::Message { peer, message: Message::Request { request_id, request, channel }, .. } => {
                 let Some(commands) = self.own_commands.upgrade() else { return };
-                let reply = ReplyHandle { channel, protocol, commands };
+                let reply = ReplyHandle { peer, protocol, request: request_id, channel, commands };
                 match request {
                     RequestBytes::Good(bytes) => self.on_request(InboundRequest { peer, protocol, bytes, reply }),
                     RequestBytes::Bad(reason) => self.penalise(peer, Misbehaviour::Malformed, &reason),
@@ -182,7 +185,9 @@ impl Driver {
                     let _gone = answer.send(Err(error));
                 }
             }
-            protocol::Event::InboundFailure { .. } | protocol::Event::ResponseSent { .. } => {}
+            protocol::Event::InboundFailure { request_id, .. } | protocol::Event::ResponseSent { request_id, .. } => {
+                self.answers.end(&(protocol, request_id));
+            }
         }
     }
 
@@ -237,12 +242,11 @@ fn is_other_prologue(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |e| e.source()).any(|e| e.to_string() == "decrypt error")
 }
 
-/// Whether another node's own address is worth keeping: loopback only from peers that are there themselves.
-fn is_dialable(address: &Multiaddr, remote_is_local: bool) -> bool {
+/// Whether a connection comes from this machine.
+fn is_local(address: &Multiaddr) -> bool {
     match address.iter().next() {
-        Some(multiaddr::Protocol::Ip4(ip)) => !ip.is_unspecified() && (remote_is_local || !ip.is_loopback()),
-        Some(multiaddr::Protocol::Ip6(ip)) => !ip.is_unspecified() && (remote_is_local || !ip.is_loopback()),
-        Some(multiaddr::Protocol::Dns(_) | multiaddr::Protocol::Dns4(_) | multiaddr::Protocol::Dns6(_)) => true,
+        Some(multiaddr::Protocol::Ip4(ip)) => ip.is_loopback(),
+        Some(multiaddr::Protocol::Ip6(ip)) => ip.to_canonical().is_loopback(),
         _ => false,
     }
 }

@@ -13,6 +13,8 @@ use crate::gossip::GRAYLIST_THRESHOLD;
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait between two tries.
 const RETRY_LAST: Duration = Duration::from_secs(30);
+/// After this a listener that ended is started again.
+pub(super) const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 /// While peers are few, the routing table is searched this often.
 const SEARCH_EVERY: Duration = Duration::from_secs(15);
 /// A message waits this long for its verdict, about as long as gossip keeps it.
@@ -51,16 +53,13 @@ impl Driver {
         }
         self.forget_unjudged(now);
         self.ban_graylisted();
+        self.listen_again(now);
         self.dial_bootnodes(now);
         self.search_peers(now);
     }
 
     fn forget_unjudged(&mut self, now: Instant) {
-        let late = |since: &Instant| now.saturating_duration_since(*since) > VERDICT_WITHIN;
-        let forgotten: Vec<_> =
-            self.verdicts.iter().filter(|(_, (_, since))| late(since)).map(|(id, (peer, _))| (*id, *peer)).collect();
-        for (id, peer) in forgotten {
-            self.verdicts.remove(&id);
+        for (id, peer) in self.verdicts.take_late(VERDICT_WITHIN, now) {
             self.settle(id, peer, MessageAcceptance::Ignore);
         }
     }
@@ -71,7 +70,24 @@ impl Driver {
         let bad = |peer: &PeerId| gossip.peer_score(peer).is_some_and(|score| score < GRAYLIST_THRESHOLD);
         let peers: Vec<PeerId> = self.book.confirmed().map(|(peer, _)| *peer).filter(bad).collect();
         for peer in peers {
-            self.ban(peer, "gossip score: invalid messages or broken rules of the mesh".into(), self.limits.ban_for);
+            self.ban(peer, "gossip score: invalid messages or broken rules of the mesh".into());
+        }
+    }
+
+    /// A listener that ended, a place at a relay above all, must not leave the node deaf for good.
+    fn listen_again(&mut self, now: Instant) {
+        let (due, later) = std::mem::take(&mut self.deaf).into_iter().partition(|(_, at)| *at <= now);
+        self.deaf = later;
+        for (address, _) in due {
+            match self.swarm.listen_on(address.clone()) {
+                Ok(listener) => {
+                    self.listeners.insert(listener, address);
+                }
+                Err(error) => {
+                    tracing::warn!(%address, %error, "cannot listen again");
+                    self.deaf.push((address, now + LISTEN_AGAIN));
+                }
+            }
         }
     }
 

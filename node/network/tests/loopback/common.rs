@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use podl_chain_spec::Hash32;
 use podl_network::{
-    BlobStore, GossipMessage, InboundRequest, Keypair, Multiaddr, Network, NetworkConfig, NetworkEvent, NetworkHandle,
-    NetworkPorts, PeerId, TopicConfig,
+    BlobStore, GossipMessage, InboundRequest, Keypair, Misbehaviour, Multiaddr, Network, NetworkConfig, NetworkEvent,
+    NetworkHandle, NetworkPorts, PeerId, TopicConfig,
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -103,6 +103,13 @@ impl TestNode {
             None
         };
         tokio::time::timeout(within, found).await.ok().flatten()
+    }
+
+    /// Makes the node refuse a peer from now on.
+    pub fn ban(&self, peer: PeerId) {
+        for _ in 0..2 {
+            self.handle.penalise(peer, Misbehaviour::BadBlob, "as the test wants").unwrap();
+        }
     }
 
     pub async fn connected(&mut self, peer: PeerId) {

@@ -104,11 +104,13 @@ async fn a_port_in_use_is_said_in_words() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ban_closes_refuses_and_ends() {
-    let (mut a, mut b) = (node(&[]).await, node(&[]).await);
+    let mut short = config(CHAIN);
+    short.limits.ban_for = Duration::from_secs(3);
+    let (mut a, mut b) = (start(short).await, node(&[]).await);
     b.handle.dial(a.tcp()).await.unwrap();
     a.connected(b.id()).await;
-    a.handle.ban(b.id(), "test", Duration::from_secs(3)).unwrap();
-    assert_eq!(a.wait_for("ban", banned).await, (b.id(), "test".to_string()));
+    a.ban(b.id());
+    assert_eq!(a.wait_for("ban", banned).await, (b.id(), "false piece of a blob: as the test wants".to_string()));
     b.wait_for("closing", |e| matches!(e, NetworkEvent::PeerDisconnected { .. }).then_some(())).await;
     assert_eq!(a.handle.dial(b.tcp()).await, Err(DialError::Banned(b.id())));
     let again = b.handle.dial(a.tcp()).await;
@@ -171,4 +173,29 @@ async fn a_node_that_listens_nowhere_is_reached_through_a_relay() {
         hidden.request().await.reply.send(vec![2]).unwrap();
     });
     assert_eq!(answer, Ok(vec![2]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_relay_went_away_listens_there_again_when_it_is_back() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
+    let mut serving = config(CHAIN);
+    serving.listen = vec![address.clone()];
+    serving.external = vec![address];
+    serving.nat.serve = true;
+    let relay = start(serving.clone()).await;
+    let mut hidden = config(CHAIN);
+    hidden.listen.clear();
+    hidden.nat.enabled = true;
+    hidden.nat.relays = vec![relay.tcp()];
+    let mut hidden = start(hidden).await;
+    let place = |e| match e {
+        NetworkEvent::Listening(address) if address.to_string().contains("p2p-circuit") => Some(address),
+        _ => None,
+    };
+    hidden.wait_for("place at the relay", place).await;
+    relay.handle.shutdown().await;
+    hidden.wait_for("farewell", |e| matches!(e, NetworkEvent::PeerDisconnected { .. }).then_some(())).await;
+    let _relay = start(serving).await;
+    hidden.wait_for("place at the relay that is back", place).await;
 }

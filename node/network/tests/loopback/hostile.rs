@@ -1,9 +1,11 @@
 //! Peers that do not follow the protocols: garbage on every one of them, silence, and half-open connections.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::common::{CHAIN, TestNode, config, node, start};
+use crate::common::{CHAIN, SOON, TestNode, config, node, start};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::SwarmEvent;
@@ -57,11 +59,68 @@ impl request_response::Codec for Raw {
     }
 }
 
+/// Asks, and takes no answer in before it is told to.
+#[derive(Clone, Default)]
+struct SlowReader(Arc<tokio::sync::Notify>, Arc<AtomicBool>);
+
+impl request_response::Codec for SlowReader {
+    type Protocol = StreamProtocol;
+    type Request = Vec<u8>;
+    type Response = Vec<u8>;
+
+    async fn read_request<T: AsyncRead + Unpin + Send>(
+        &mut self,
+        p: &StreamProtocol,
+        io: &mut T,
+    ) -> io::Result<Vec<u8>> {
+        Raw.read_request(p, io).await
+    }
+
+    async fn read_response<T: AsyncRead + Unpin + Send>(
+        &mut self,
+        p: &StreamProtocol,
+        io: &mut T,
+    ) -> io::Result<Vec<u8>> {
+        loop {
+            let told = self.0.notified();
+            if self.1.load(Ordering::SeqCst) {
+                return Raw.read_response(p, io).await;
+            }
+            told.await;
+        }
+    }
+
+    async fn write_request<T: AsyncWrite + Unpin + Send>(
+        &mut self,
+        p: &StreamProtocol,
+        io: &mut T,
+        bytes: Vec<u8>,
+    ) -> io::Result<()> {
+        Raw.write_request(p, io, bytes).await
+    }
+
+    async fn write_response<T: AsyncWrite + Unpin + Send>(
+        &mut self,
+        p: &StreamProtocol,
+        io: &mut T,
+        bytes: Vec<u8>,
+    ) -> io::Result<()> {
+        Raw.write_response(p, io, bytes).await
+    }
+}
+
 /// A peer that passes the handshake of this chain and speaks one protocol, badly.
 fn raw_peer(protocol: &str) -> Swarm<request_response::Behaviour<Raw>> {
+    raw_peer_with(protocol, Raw, Duration::from_secs(2))
+}
+
+fn raw_peer_with<C>(protocol: &str, codec: C, within: Duration) -> Swarm<request_response::Behaviour<C>>
+where
+    C: request_response::Codec<Protocol = StreamProtocol> + Clone + Send + 'static,
+{
     let prologue = format!("podl/1/{}", chain_tag(&CHAIN)).into_bytes();
     let name = StreamProtocol::try_from_owned(protocol.into()).unwrap();
-    let timeout = request_response::Config::default().with_request_timeout(Duration::from_secs(2));
+    let timeout = request_response::Config::default().with_request_timeout(within);
     SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
         .with_tokio()
         .with_tcp(
@@ -71,7 +130,7 @@ fn raw_peer(protocol: &str) -> Swarm<request_response::Behaviour<Raw>> {
         )
         .unwrap()
         .with_quic()
-        .with_behaviour(|_| request_response::Behaviour::<Raw>::new([(name, ProtocolSupport::Full)], timeout))
+        .with_behaviour(|_| request_response::Behaviour::with_codec(codec, [(name, ProtocolSupport::Full)], timeout))
         .unwrap()
         .with_swarm_config(|c| c.with_idle_connection_timeout(Duration::from_secs(60)))
         .build()
@@ -201,4 +260,45 @@ async fn noise_and_silence_on_the_port_keep_nobody_out_for_long() {
     };
     tokio::time::timeout(Duration::from_secs(20), connected).await.expect("half-open connections time out");
     drop(open);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_asks_and_takes_nothing_in_is_sent_no_more() {
+    const ASKED: usize = 6;
+    const ANSWER: usize = 600_000;
+    let mut tight = config(CHAIN);
+    // Two answers fit. Each is larger than the window of a stream, so that it stays under way until it is read.
+    tight.limits.answer_bytes_per_peer = 2 * ANSWER + 100_000;
+    tight.sync.timeout = SOON;
+    let mut target = start(tight).await;
+    let reader = SlowReader::default();
+    let mut peer = raw_peer_with(&format!("/podl/{}/sync/1", chain_tag(&CHAIN)), reader.clone(), SOON);
+    peer.dial(target.tcp()).unwrap();
+    let id = target.id();
+    let asking = tokio::spawn(async move {
+        let mut answers = Vec::new();
+        while answers.len() < ASKED {
+            match peer.select_next_some().await {
+                SwarmEvent::ConnectionEstablished { .. } => (0..ASKED).for_each(|_| {
+                    peer.behaviour_mut().send_request(&id, vec![0, 0, 0, 1, 7]);
+                }),
+                SwarmEvent::Behaviour(request_response::Event::Message {
+                    message: request_response::Message::Response { response, .. },
+                    ..
+                }) => answers.push(response.len()),
+                SwarmEvent::Behaviour(request_response::Event::OutboundFailure { .. }) => answers.push(0),
+                _ => {}
+            }
+        }
+        answers
+    });
+    for _ in 0..ASKED {
+        target.request().await.reply.send(vec![7; ANSWER]).unwrap();
+    }
+    // A call that is answered in order: all answers are under way or dropped.
+    target.handle.peers().await.unwrap();
+    reader.1.store(true, Ordering::SeqCst);
+    reader.0.notify_waiters();
+    let answers = tokio::time::timeout(2 * SOON, asking).await.expect("in time").unwrap();
+    assert_eq!(answers.iter().filter(|length| **length == 4 + ANSWER).count(), 2, "{answers:?}");
 }

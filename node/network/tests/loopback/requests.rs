@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{CHAIN, TestNode, banned, config, node, start};
+use crate::common::{CHAIN, SOON, TestNode, banned, config, node, start};
 use podl_network::{NetworkEvent, Protocol, ProtocolLimits, RequestError};
 
 /// Answers every request with its bytes reversed.
@@ -36,13 +36,25 @@ async fn requests_are_answered_on_every_protocol_up_to_the_limit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_connects_to_a_peer_that_is_known() {
     let boot = node(&[]).await;
-    let (a, mut b) = (node(&[&boot]).await, node(&[&boot]).await);
+    let mut short = config(CHAIN);
+    short.bootnodes = vec![boot.tcp()];
+    short.limits.ban_for = Duration::from_secs(1);
+    let (a, mut b) = (node(&[&boot]).await, start(short).await);
     b.settle(2).await;
     let id = a.id();
-    b.handle.disconnect(id).unwrap();
+    b.ban(id);
     b.wait_for("closing", |e| matches!(e, NetworkEvent::PeerDisconnected { .. }).then_some(())).await;
     echo(a);
-    assert_eq!(b.handle.request(id, Protocol::Sync, vec![1, 2]).await, Ok(vec![2, 1]));
+    // Refused until the ban is over; then the connection is made anew.
+    let answered = async {
+        loop {
+            match b.handle.request(id, Protocol::Sync, vec![1, 2]).await {
+                Err(RequestError::Unreachable(_)) => tokio::time::sleep(Duration::from_millis(200)).await,
+                answer => return answer,
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(SOON, answered).await.expect("connected in time"), Ok(vec![2, 1]));
     let nobody = podl_network::PeerId::random();
     assert_eq!(b.handle.request(nobody, Protocol::Sync, vec![1]).await, Err(RequestError::Unreachable(nobody)));
 }

@@ -10,8 +10,9 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Shared;
 use super::listener::Peer;
+use super::places::{Places, household};
+use super::{RpcLimits, Shared};
 
 /// Most addresses whose rate is tracked apart.
 const TRACKED_ADDRESSES: usize = 4096;
@@ -30,11 +31,18 @@ pub(super) struct Guard {
     per_second: f64,
     burst: f64,
     buckets: Mutex<BTreeMap<IpAddr, Bucket>>,
+    under_way: Places,
 }
 
 impl Guard {
-    pub(super) fn new(is_loopback: bool, per_second: u32, burst: u32) -> Self {
-        Self { is_loopback, per_second: per_second.into(), burst: burst.into(), buckets: Mutex::default() }
+    pub(super) fn new(is_loopback: bool, limits: &RpcLimits) -> Self {
+        Self {
+            is_loopback,
+            per_second: limits.requests_per_second.into(),
+            burst: limits.burst.into(),
+            buckets: Mutex::default(),
+            under_way: Places::new(limits.under_way_per_address),
+        }
     }
 
     /// Whether this address may ask now.
@@ -42,7 +50,7 @@ impl Guard {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= TRACKED_ADDRESSES && !buckets.contains_key(&address) {
             let (rate, burst) = (self.per_second, self.burst);
-            buckets.retain(|_, b| b.tokens + now.duration_since(b.at).as_secs_f64() * rate < burst);
+            buckets.retain(|_, b| b.tokens + now.saturating_duration_since(b.at).as_secs_f64() * rate < burst);
             if buckets.len() >= TRACKED_ADDRESSES {
                 return false;
             }
@@ -84,9 +92,13 @@ pub(super) async fn check(State(shared): State<Arc<Shared>>, request: Request, n
         return (StatusCode::FORBIDDEN, "the Host header must name this machine\n").into_response();
     }
     let Some(addr) = peer(&request) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
-    if !shared.guard.admits(addr.ip().to_canonical(), Instant::now()) {
+    if !shared.guard.admits(household(addr.ip()), Instant::now()) {
         return (StatusCode::TOO_MANY_REQUESTS, "too many requests; slow down\n").into_response();
     }
+    let Some(_place) = shared.guard.under_way.take(addr.ip()) else {
+        let why = "too many requests of your address under way; try again\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    };
     next.run(request).await
 }
 
@@ -96,9 +108,13 @@ mod tests {
 
     use super::*;
 
+    fn guard(requests_per_second: u32, burst: u32) -> Guard {
+        Guard::new(true, &RpcLimits { requests_per_second, burst, ..RpcLimits::default() })
+    }
+
     #[test]
     fn a_burst_then_the_rate() {
-        let guard = Guard::new(true, 10, 3);
+        let guard = guard(10, 3);
         let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let start = Instant::now();
         let admitted = (0..5).filter(|_| guard.admits(a, start)).count();
@@ -112,7 +128,7 @@ mod tests {
 
     #[test]
     fn tracked_addresses_are_bounded() {
-        let guard = Guard::new(true, 1, 1);
+        let guard = guard(1, 1);
         let now = Instant::now();
         let address = |i: u32| IpAddr::from((i + 1).to_be_bytes());
         assert!((0..4096).all(|i| guard.admits(address(i), now)));

@@ -15,6 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
+use super::RpcLimits;
+use super::places::{Place, Places};
+
 /// Who called.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub SocketAddr);
@@ -28,12 +31,14 @@ impl Connected<IncomingStream<'_, LimitedListener>> for Peer {
 pub(super) struct LimitedListener {
     listener: TcpListener,
     permits: Arc<Semaphore>,
+    places: Places,
     idle: Duration,
 }
 
 impl LimitedListener {
-    pub(super) fn new(listener: TcpListener, connections: usize, idle: Duration) -> Self {
-        Self { listener, permits: Arc::new(Semaphore::new(connections)), idle }
+    pub(super) fn new(listener: TcpListener, limits: &RpcLimits) -> Self {
+        let permits = Arc::new(Semaphore::new(limits.connections));
+        Self { listener, permits, places: Places::new(limits.connections_per_address), idle: limits.idle }
     }
 }
 
@@ -44,10 +49,15 @@ impl Listener for LimitedListener {
     async fn accept(&mut self) -> (LimitedStream, SocketAddr) {
         // Above the limit callers wait in the system's backlog, which is bounded too.
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
-        // axum's own accept knows which errors pass and which need a pause.
-        let (stream, addr) = Listener::accept(&mut self.listener).await;
+        let (stream, addr, place) = loop {
+            // axum's own accept knows which errors pass and which need a pause.
+            let (stream, addr) = Listener::accept(&mut self.listener).await;
+            if let Some(place) = self.places.take(addr.ip()) {
+                break (stream, addr, place);
+            }
+        };
         let idle = Box::pin(tokio::time::sleep(self.idle));
-        (LimitedStream { stream, idle, limit: self.idle, _permit: permit }, addr)
+        (LimitedStream { stream, idle, limit: self.idle, _permit: permit, _place: place }, addr)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -61,6 +71,7 @@ pub(super) struct LimitedStream {
     idle: Pin<Box<Sleep>>,
     limit: Duration,
     _permit: Option<OwnedSemaphorePermit>,
+    _place: Place,
 }
 
 impl LimitedStream {

@@ -4,6 +4,7 @@
 mod guard;
 mod listener;
 mod page;
+mod places;
 mod plain;
 
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 use crate::{AdminApiServer, NodeApiServer, Token};
 use guard::Guard;
 use listener::{LimitedListener, Peer};
+use plain::Question;
 
 /// How long open connections may take to finish when the server stops.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
@@ -44,14 +46,21 @@ pub struct RpcLimits {
     pub batch_calls: u32,
     /// Most open connections; more wait.
     pub connections: usize,
+    /// Most open connections of one address on another machine; more are closed at once.
+    pub connections_per_address: usize,
     /// Most requests under way; more are refused with status 503.
     pub requests_under_way: usize,
+    /// Most requests of one address on another machine that are read or under way; more are refused with status 503, so
+    /// that one caller's long waits leave room for others.
+    pub under_way_per_address: usize,
     /// Requests a second of one address in the long run; more are refused with status 429.
     pub requests_per_second: u32,
     /// Requests of one address at once, after a pause.
     pub burst: u32,
     /// A connection that is silent for so long is closed. Longer than the longest wait of `chain_wait`.
     pub idle: Duration,
+    /// A request must have come in whole after this.
+    pub body: Duration,
     /// A call that takes longer is given up.
     pub call: Duration,
 }
@@ -63,10 +72,13 @@ impl Default for RpcLimits {
             response_bytes: 8 << 20,
             batch_calls: 16,
             connections: 128,
+            connections_per_address: 16,
             requests_under_way: 64,
+            under_way_per_address: 16,
             requests_per_second: 200,
             burst: 400,
             idle: Duration::from_secs(90),
+            body: Duration::from_secs(20),
             call: Duration::from_secs(60),
         }
     }
@@ -135,7 +147,12 @@ struct Shared {
     probe: Arc<dyn Probe>,
     registry: Arc<Registry>,
     guard: Guard,
+    /// Requests whose bodies come in. A body may come slowly, which must not take the place of a call.
+    reading: Arc<Semaphore>,
     under_way: Arc<Semaphore>,
+    health: Question<()>,
+    ready: Question<()>,
+    metrics: Question<String>,
     next_id: AtomicU32,
     stop: StopHandle,
 }
@@ -190,12 +207,25 @@ fn run(
     registry: Arc<Registry>,
 ) -> Server {
     let (stop_handle, server_handle) = stop_channel();
-    let guard = Guard::new(addr.ip().is_loopback(), limits.requests_per_second, limits.burst);
+    let guard = Guard::new(addr.ip().is_loopback(), &limits);
+    let reading = Arc::new(Semaphore::new(limits.connections));
     let under_way = Arc::new(Semaphore::new(limits.requests_under_way));
-    let listener = LimitedListener::new(listener, limits.connections, limits.idle);
-    let next_id = AtomicU32::new(0);
-    let shared =
-        Arc::new(Shared { limits, public, admin, probe, registry, guard, under_way, next_id, stop: stop_handle });
+    let listener = LimitedListener::new(listener, &limits);
+    let shared = Arc::new(Shared {
+        limits,
+        public,
+        admin,
+        probe,
+        registry,
+        guard,
+        reading,
+        under_way,
+        health: Question::new(),
+        ready: Question::new(),
+        metrics: Question::new(),
+        next_id: AtomicU32::new(0),
+        stop: stop_handle,
+    });
     let router = router
         .route("/health", get(plain::health))
         .route("/ready", get(plain::ready))
@@ -238,6 +268,10 @@ async fn admin_call(State(shared): State<Arc<Shared>>, request: Request) -> Resp
 
 /// Passes a request to jsonrpsee within the limits.
 async fn call(shared: &Shared, methods: Methods, request: Request) -> Response {
+    let request = match whole(shared, request).await {
+        Ok(request) => request,
+        Err(refused) => return refused,
+    };
     let Ok(permit) = Arc::clone(&shared.under_way).try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many requests under way; try again\n").into_response();
     };
@@ -254,5 +288,24 @@ async fn call(shared: &Shared, methods: Methods, request: Request) -> Response {
     match tokio::time::timeout(limits.call, answer).await {
         Ok(response) => response.map(Body::new),
         Err(_) => (StatusCode::GATEWAY_TIMEOUT, "the node did not answer in time\n").into_response(),
+    }
+}
+
+/// The request with all of its body, or why it is refused.
+async fn whole(shared: &Shared, request: Request) -> Result<Request, Response> {
+    let limits = &shared.limits;
+    let Ok(_permit) = shared.reading.try_acquire() else {
+        return Err((StatusCode::SERVICE_UNAVAILABLE, "too many requests come in; try again\n").into_response());
+    };
+    let (head, body) = request.into_parts();
+    let read = axum::body::to_bytes(body, limits.request_bytes as usize);
+    match tokio::time::timeout(limits.body, read).await {
+        Ok(Ok(bytes)) => Ok(Request::from_parts(head, Body::from(bytes))),
+        // Or the connection broke, and nobody reads this.
+        Ok(Err(_)) => {
+            let why = format!("a request has at most {} bytes\n", limits.request_bytes);
+            Err((StatusCode::PAYLOAD_TOO_LARGE, why).into_response())
+        }
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the request did not come in in time\n").into_response()),
     }
 }

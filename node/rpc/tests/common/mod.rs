@@ -15,7 +15,7 @@ use podl_consensus::types::{BlobRef, Height, OutcomeKind, TaskId};
 use podl_consensus::workload::{Bounds, InputShape, Space};
 use podl_rpc::server::{Probe, RpcLimits, Server, serve};
 use podl_rpc::types::*;
-use podl_rpc::{AdminApiServer, ApiError, NodeApiServer, Token};
+use podl_rpc::{AdminApiServer, ApiError, ApiErrorKind, NodeApiServer, Token};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -72,7 +72,10 @@ impl SmallNode {
     fn block(&self, height: Height) -> Result<BlockView, ApiError> {
         let head = *self.head.borrow();
         if height > head {
-            return Err(ApiError::not_found(format!("there is no block {height} yet, the head is {head}")));
+            return Err(ApiError::new(
+                ApiErrorKind::NotFound,
+                format!("there is no block {height} yet, the head is {head}"),
+            ));
         }
         Ok(BlockView {
             height,
@@ -174,7 +177,7 @@ impl NodeApiServer for SmallNode {
     }
 
     async fn chain_spec(&self) -> Result<ChainSpec, ApiError> {
-        ChainSpec::load("dev").map_err(|e| ApiError::internal(e.to_string()))
+        ChainSpec::load("dev").map_err(|e| ApiError::new(ApiErrorKind::Internal, e.to_string()))
     }
 
     async fn chain_tip(&self) -> Result<BlockView, ApiError> {
@@ -186,7 +189,9 @@ impl NodeApiServer for SmallNode {
         match block {
             BlockId::Height(height) => self.block(height),
             BlockId::Hash(other) if other == hash(17) => self.block(17),
-            BlockId::Hash(other) => Err(ApiError::not_found(format!("there is no block {other} here"))),
+            BlockId::Hash(other) => {
+                Err(ApiError::new(ApiErrorKind::NotFound, format!("there is no block {other} here")))
+            }
         }
     }
 
@@ -274,7 +279,7 @@ impl NodeApiServer for SmallNode {
 
     async fn tx_submit(&self, transaction: HexBytes) -> Result<Hash32, ApiError> {
         if transaction.0.is_empty() {
-            return Err(ApiError::rejected("the transaction is malformed: no bytes"));
+            return Err(ApiError::new(ApiErrorKind::Rejected, "the transaction is malformed: no bytes"));
         }
         self.ledger.lock().unwrap().submitted.push(transaction.0);
         Ok(hash(7))
@@ -323,7 +328,7 @@ impl NodeApiServer for SmallNode {
     }
 
     async fn blob_get(&self, root: Hash32, offset: u64, bytes: u32) -> Result<BlobChunk, ApiError> {
-        let missing = || ApiError::not_found(format!("the blob {root} is not here"));
+        let missing = || ApiError::new(ApiErrorKind::NotFound, format!("the blob {root} is not here"));
         let blob = self.blobs.get(&root).ok_or_else(missing)?;
         let start = usize::try_from(offset).unwrap().min(blob.len());
         let end = (start + bytes.min(CHUNK_BYTES) as usize).min(blob.len());

@@ -50,7 +50,6 @@ use super::worker::Worker;
 
 pub use query::{ReadError, TaskRecord};
 pub use send::SendError;
-pub(super) use send::least_fee;
 
 /// The core gave up; the node stops with this.
 #[derive(Debug, thiserror::Error)]
@@ -205,7 +204,7 @@ impl Core {
         prune::begin(&parts.db, parts.network.blobs(), root)?;
         let mut core = Self {
             chain_hash,
-            mempool: Mempool::new(MempoolLimits::new(parts.spec.money.fee_per_byte)),
+            mempool: Mempool::new(MempoolLimits::default()),
             sync: Sync::new(chain_hash, root, root),
             spec: parts.spec,
             db: parts.db,

@@ -2,14 +2,11 @@
 //! never share a nonce.
 
 use podl_chain_spec::{Amount, Hash32};
-use podl_consensus::codec;
+use podl_consensus::rules::transaction::least_fee_of;
 use podl_consensus::types::{SignedTransaction, Transaction, TransactionKind};
 
 use super::gossip::AddError;
 use super::{Core, CoreError};
-
-/// Bytes of a transaction beyond those of its message with a fee of one byte: the longest fee, and the signature.
-const FEE_AND_SIGNATURE_BYTES: u64 = 10 + 64;
 
 /// Why nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -17,20 +14,12 @@ pub enum SendError {
     /// There is nobody to sign.
     #[error("this node runs without a wallet; start it with --wallet")]
     NoWallet,
-    /// The fee cannot be expressed.
-    #[error("the fee overflows")]
-    Overflow,
     /// The mempool does not take it.
     #[error(transparent)]
     Add(#[from] AddError),
     /// The node's own failure.
     #[error(transparent)]
     Core(#[from] CoreError),
-}
-
-/// The least fee that covers a message, whatever the fee's own length.
-pub(in crate::service) fn least_fee(per_byte: Amount, message: &Transaction) -> Option<Amount> {
-    per_byte.checked_mul(codec::encode(message).len() as u64 + FEE_AND_SIGNATURE_BYTES)
 }
 
 impl Core {
@@ -41,7 +30,7 @@ impl Core {
         let nonce = self.account(&sender)?.next_nonce;
         let mut message = Transaction { sender, nonce, fee: fee.unwrap_or_default(), kind };
         if fee.is_none() {
-            message.fee = least_fee(self.spec.money.fee_per_byte, &message).ok_or(SendError::Overflow)?;
+            message.fee = least_fee_of(&self.spec, &message);
         }
         Ok(signer.wallet().sign(message, &self.chain_hash))
     }
