@@ -210,7 +210,7 @@ impl Mempool {
     ) -> Result<Hash32, MempoolError> {
         let id = transaction.message.id();
         let bytes = codec::encode(&*transaction).len();
-        self.check(&transaction, id, bytes, sender)?;
+        self.check(&transaction, id, sender)?;
         let cost = cost(&transaction.message);
         let entry = Entry { transaction, id, bytes, cost };
         let (account, nonce) = (entry.transaction.message.sender, entry.transaction.message.nonce);
@@ -226,13 +226,7 @@ impl Mempool {
         Ok(id)
     }
 
-    fn check(
-        &self,
-        transaction: &SignedTransaction,
-        id: Hash32,
-        bytes: usize,
-        sender: SenderState,
-    ) -> Result<(), MempoolError> {
+    fn check(&self, transaction: &SignedTransaction, id: Hash32, sender: SenderState) -> Result<(), MempoolError> {
         let t = &transaction.message;
         if self.ids.contains_key(&id) {
             return Err(MempoolError::Known);

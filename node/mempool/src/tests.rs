@@ -83,10 +83,10 @@ fn modest(fee: u64) -> SenderState {
     SenderState { nonce: 0, spendable: Amount(100 * (fee + 1)) }
 }
 
-fn big_transfer(sender: u8, nonce: u64, fee: u64, amount: u64) -> SignedTransaction {
-    let mut signed = transfer(sender, nonce, fee);
+fn big_transfer(sender: u8, nonce: u64, fee: u64, amount: u64) -> Verified<SignedTransaction> {
+    let mut signed = transfer(sender, nonce, fee).into_inner();
     signed.message.kind = TransactionKind::Transfer(Payment { to: account(9), amount: Amount(amount) });
-    signed
+    unchecked(signed)
 }
 
 #[test]
