@@ -19,6 +19,7 @@ mod status;
 mod store;
 #[cfg(all(test, feature = "miner"))]
 mod tests;
+mod threads;
 mod throttle;
 #[cfg(feature = "miner")]
 mod train;
