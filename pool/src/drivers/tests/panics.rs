@@ -253,3 +253,33 @@ fn an_artefact_that_is_only_named_is_decoded_once() {
     assert_eq!(miner.refusal(&named), None);
     assert_eq!(DECODED.load(Ordering::Relaxed), 1);
 }
+
+#[test]
+fn a_bench_whose_training_panicked_trains_on() {
+    let pool = Pool::new(10);
+    let (interval, blob) = pool.interval(1);
+    let plan = crate::types::EvaluationPlan { public_images: 32, holdout_images: 0 };
+    let mut bench = TrainBench::new(1, pool.spec.caps.clone(), TrainSettings::default()).unwrap();
+    bench.prepare(&interval, plan, Some(&blob)).unwrap();
+    let space = &interval.workload.space;
+    let architecture = crate::partition::Subspace::whole(space.clone())
+        .draw(&mut crate::rng::SeededRng::new(b"seed", "network"))
+        .unwrap();
+    let order = crate::miner::TrainOrder {
+        id: 1,
+        parent: interval.parent,
+        architecture,
+        base: None,
+        base_end: None,
+        seed: 1,
+        images: 32,
+        due_ms: 600_000,
+        image_macs: 1,
+        left_permille: (1000, 900),
+        rule: crate::training::TrainRule { batch: 16, ..crate::training::TrainRule::default() },
+    };
+    let mut train = |progress: &mut (dyn FnMut(u64) + Send)| bench.train(&order, None, &Arc::default(), progress);
+    let panicked = catch_unwind(std::panic::AssertUnwindSafe(|| train(&mut |_| panic!("on purpose")).map(|_| ())));
+    assert!(panicked.is_err());
+    assert_eq!(train(&mut |_| ()).map(|product| product.trained.images), Ok(32));
+}
