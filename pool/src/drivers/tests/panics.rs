@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU32;
 use super::super::manager::Checks;
 use super::client::{Client, Pool, SPEED, id};
 use super::*;
+use crate::manager::Outcome;
 
 /// Whether the checks of one test panic. Every test has its own.
 struct Switch(AtomicBool);
@@ -168,6 +169,35 @@ fn an_event_that_panics_is_taken_back_and_whoever_repeats_it_is_shut_out() {
     let pool = start();
     let known: Vec<MinerId> = pool.manager.overview().miners.iter().map(|m| m.id).collect();
     assert_eq!(known, [id(1), id(2)], "all but that event");
+    assert_eq!(pool.manager.health(), Ok(()));
+}
+
+#[test]
+fn a_result_at_which_the_machine_panics_is_not_waited_for() {
+    let usual = Checks::default();
+    // More than any data have: the spread of two such counts is too large a number.
+    let checks = Checks {
+        evaluate: |evaluation, caps| match evaluation.evaluate(caps) {
+            Outcome::Model { architecture, macs, mac_bits, public_correct, .. } => {
+                Outcome::Model { architecture, macs, mac_bits, public_correct, holdout_correct: u32::MAX }
+            }
+            other => other,
+        },
+        ..usual
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let pool = Pool::over(11, no_change, |config| client::keep_in(folder.path(), config), checks);
+    let (first, step) = with_step(&pool);
+    let mut second = Client::join(&pool, 2, SPEED);
+    let lease = second.lease();
+    let other = second.train(&lease, 0, lease.work[0].images / 2);
+    pool.pass(second.ms(&other));
+    assert_eq!(first.submit(&step), None);
+    pool.count();
+    assert_eq!(second.submit(&other), None);
+    pool.count();
+    assert_eq!(pool.elite_roots(), [step.share.artefact.root]);
+    assert_eq!((pool.standing(1).accepted, pool.standing(2).accepted, pool.standing(2).rejected), (1, 0, 0));
     assert_eq!(pool.manager.health(), Ok(()));
 }
 
