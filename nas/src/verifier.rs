@@ -1,7 +1,9 @@
 //! What full nodes judge models with.
 
 use podl_chain_spec::Caps;
-use podl_consensus::workload::{Architecture, Bounds, InputShape, ModelFacts, WorkError, WorkVerifier, Workload};
+use podl_consensus::workload::{
+    Architecture, Bounds, InputShape, ModelFacts, Network, WorkError, WorkVerifier, Workload,
+};
 
 use crate::artefact::{self, ENGINE_VERSION, Model};
 use crate::cost::{self, COST_MODEL_VERSION, CostModel};
@@ -62,9 +64,8 @@ impl WorkVerifier for Verifier {
 fn judge(workload: &Workload, caps: &Caps, bytes: &[u8]) -> Result<(Model, ModelFacts), WorkError> {
     same_version("engine", workload.versions.engine, ENGINE_VERSION)?;
     same_version("cost model", workload.versions.cost_model, COST_MODEL_VERSION)?;
-    let model = artefact::decode(bytes, caps)?;
-    let network = model.network();
-    check_task_form(workload, &model)?;
+    let network = artefact::decode_network(bytes, caps)?;
+    check_task_form(workload, &network)?;
     let architecture = network.architecture();
     workload.space.check(&architecture).map_err(|what| WorkError::OutsideSpace { what })?;
     let got = network.macs().saturating_mul(workload.shard_images.into());
@@ -72,13 +73,14 @@ fn judge(workload: &Workload, caps: &Caps, bytes: &[u8]) -> Result<(Model, Model
         return Err(WorkError::TooManyMacs { got, limit: caps.score_macs });
     }
     let (lut, cycles) = check_bounds(workload, &architecture)?;
+    // What takes memory and time comes last.
+    let model = artefact::decode(bytes, caps)?;
     let facts = ModelFacts { architecture, mac_bits: network.mac_bits(), macs: network.macs(), lut, cycles };
     Ok((model, facts))
 }
 
 /// Input, classes and dense layers are the task's, not the miner's to choose.
-fn check_task_form(workload: &Workload, model: &Model) -> Result<(), WorkError> {
-    let network = model.network();
+fn check_task_form(workload: &Workload, network: &Network) -> Result<(), WorkError> {
     let outside = |what: String| Err(WorkError::OutsideSpace { what });
     if network.input != workload.input {
         return outside(format!("input {:?}, the task's is {:?}", network.input, workload.input));

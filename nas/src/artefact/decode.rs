@@ -50,6 +50,22 @@ fn format([int_bits, frac_bits]: [u8; 2], caps: &Caps, what: &'static str) -> Re
 /// # Errors
 /// [`WorkError`] for every byte string that no model encodes to.
 pub fn decode(bytes: &[u8], caps: &Caps) -> Result<Model, WorkError> {
+    let (network, mut values) = split(bytes, caps)?;
+    let layers = read_layers(&mut values, &network)?;
+    Model::new(network, layers).map_err(|e| WorkError::NotCanonical { what: e.to_string() })
+}
+
+/// The network that an artefact is of, as [`decode`] would have it. Nothing is allocated for its values: of 1 bit each they
+/// take sixteen times the bytes of the artefact, which no network is worth that the task does not admit.
+///
+/// # Errors
+/// As [`decode`], but for what is wrong with the values.
+pub fn decode_network(bytes: &[u8], caps: &Caps) -> Result<Network, WorkError> {
+    split(bytes, caps).map(|(network, _)| network)
+}
+
+/// The network and the bytes of its values, which are as many as it needs.
+fn split<'a>(bytes: &'a [u8], caps: &Caps) -> Result<(Network, Reader<'a>), WorkError> {
     at_most("the artefact (bytes)", bytes.len() as u64, caps.artefact_bytes.into())?;
     let mut reader = Reader { rest: bytes };
     let network = read_network(&mut reader, caps)?;
@@ -63,8 +79,7 @@ pub fn decode(bytes: &[u8], caps: &Caps) -> Result<Model, WorkError> {
     if got > expected {
         return Err(WorkError::TrailingBytes { what: "the artefact", extra: got - expected });
     }
-    let layers = read_layers(&mut reader, &network)?;
-    Model::new(network, layers).map_err(|e| WorkError::NotCanonical { what: e.to_string() })
+    Ok((network, reader))
 }
 
 fn read_network(reader: &mut Reader<'_>, caps: &Caps) -> Result<Network, WorkError> {

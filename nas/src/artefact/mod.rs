@@ -24,7 +24,7 @@ mod decode;
 use podl_consensus::workload::{ConvLayer, DenseConfig, FixedPoint, InputShape, Network};
 
 use bits::BitWriter;
-pub use decode::decode;
+pub use decode::{decode, decode_network};
 
 /// Version of the artefact format and of the integer engine, which chain specifications name.
 pub const ENGINE_VERSION: u16 = 1;

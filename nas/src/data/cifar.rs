@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use podl_consensus::workload::InputShape;
 
-use super::{DataError, Dataset, Source};
+use super::{DataError, Dataset, MOST_PART_BYTES, Source};
 
 /// Name of the file with the test images.
 pub const CIFAR_TEST_FILE: &str = "test_batch.bin";
@@ -20,7 +20,8 @@ const RECORD_BYTES: usize = 1 + InputShape::CIFAR.values();
 /// `test_batch.bin` for testing.
 ///
 /// # Errors
-/// [`DataError::Missing`], [`DataError::Read`], or [`DataError::Damaged`] with file, record and reason.
+/// [`DataError::Missing`], [`DataError::Read`], [`DataError::Unfit`] for more than a part may hold (before anything is
+/// read), or [`DataError::Damaged`] with file, record and reason.
 pub fn read_cifar10(folder: &Path) -> Result<Source, DataError> {
     let files = batch_files(folder)?;
     if files.is_empty() {
@@ -30,6 +31,8 @@ pub fn read_cifar10(folder: &Path) -> Result<Source, DataError> {
     if !test_file.is_file() {
         return Err(DataError::Missing { folder: folder.into(), what: CIFAR_TEST_FILE.into(), layout: LAYOUT });
     }
+    check_size(folder, &files)?;
+    check_size(folder, std::slice::from_ref(&test_file))?;
     let mut train = Dataset::new(InputShape::CIFAR, CLASSES);
     for file in &files {
         append_file(file, &mut train)?;
@@ -52,6 +55,20 @@ fn batch_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     // The order in which a folder is listed differs between machines.
     files.sort();
     Ok(files)
+}
+
+/// Refuses files that are longer together than a part of a data set.
+fn check_size(folder: &Path, files: &[PathBuf]) -> Result<(), DataError> {
+    let mut bytes = 0u64;
+    for path in files {
+        let file = std::fs::metadata(path).map_err(|source| DataError::Read { path: path.clone(), source })?;
+        bytes = bytes.saturating_add(file.len());
+    }
+    if bytes > MOST_PART_BYTES {
+        let reason = format!("a part of {bytes} bytes, at most {MOST_PART_BYTES}");
+        return Err(DataError::Unfit { path: folder.into(), reason });
+    }
+    Ok(())
 }
 
 fn append_file(path: &Path, data: &mut Dataset) -> Result<(), DataError> {
@@ -97,6 +114,19 @@ mod tests {
         let source = read_cifar10(folder.path()).unwrap();
         assert_eq!(source.train.labels, [1, 9, 2]);
         assert_eq!((source.train.image(2)[0], source.test.image(0)[3071], source.test.len()), (20, 30, 1));
+    }
+
+    #[test]
+    fn files_that_are_too_long_are_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        // Holes: they take no room on the disk.
+        let write =
+            |name: &str, bytes| std::fs::File::create(folder.path().join(name)).unwrap().set_len(bytes).unwrap();
+        write("data_batch_1.bin", MOST_PART_BYTES / 2);
+        write("data_batch_2.bin", MOST_PART_BYTES / 2 + 1);
+        write("test_batch.bin", 1);
+        let refused = read_cifar10(folder.path()).unwrap_err();
+        assert!(matches!(&refused, DataError::Unfit { reason, .. } if reason.contains("at most")), "{refused}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ const HEADER_BYTES: usize = 19;
 
 /// Bytes of an encoded set of so many images.
 pub fn encoded_dataset_bytes(shape: InputShape, images: u64) -> u64 {
-    HEADER_BYTES as u64 + images.saturating_mul(shape.values() as u64 + 1)
+    images.saturating_mul(shape.values() as u64 + 1).saturating_add(HEADER_BYTES as u64)
 }
 
 /// The bytes of a data set. Labels must be below 256, as every label of at most 256 classes is.
@@ -111,6 +111,7 @@ mod tests {
         assert_eq!(encode_dataset(&pair()), expected.concat());
         assert_eq!(decode(&expected.concat()).unwrap(), pair());
         assert_eq!(encoded_dataset_bytes(SHAPE, 2), expected.concat().len() as u64);
+        assert_eq!(encoded_dataset_bytes(SHAPE, u64::MAX), u64::MAX, "more than any cap");
     }
 
     #[test]

@@ -82,6 +82,21 @@ fn other_networks_than_the_tasks_are_refused() {
     assert!(outside(facts(|workload, _| workload.input.height = 31)).contains("input"));
 }
 
+/// Values take sixteen times the bytes that they have in an artefact: what the task does not admit is refused by its header.
+#[test]
+fn nothing_is_unpacked_for_a_network_that_the_task_does_not_admit() {
+    let (workload, mut layers) = (workload(), layers());
+    layers[1].filters = 13;
+    let mut bytes = model_with(layers, InputShape::CIFAR, 10, DenseConfig::default()).encode();
+    // Two bits after the biases of the second layer, 13 of 6 bits, belong to no value.
+    let weights = [8 * 3 * 9, 13 * 8 * 9].map(|count| count * 6 / 8);
+    let last = 22 + 2 * 11 + weights[0] + 6 + weights[1] + 9;
+    bytes[last] |= 0x80;
+    let facts = |caps: &Caps| Verifier::new(1).model_facts(&workload, caps, &bytes).unwrap_err();
+    assert!(matches!(crate::artefact::decode(&bytes, &caps()), Err(WorkError::NotCanonical { .. })));
+    assert!(matches!(facts(&caps()), WorkError::OutsideSpace { .. }));
+}
+
 #[test]
 fn networks_over_the_bounds_are_refused() {
     let over = facts(|workload, _| workload.bounds = Bounds { lut: 10, throughput: 1 }).unwrap_err();

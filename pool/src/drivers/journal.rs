@@ -3,7 +3,7 @@
 //! [`records`] says what both hold.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::records::{self, Restored};
@@ -53,28 +53,9 @@ impl Journal {
     /// # Errors
     /// [`JournalError`].
     pub fn open(folder: &Path) -> Result<(Self, Option<Manager>), JournalError> {
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |error| JournalError::Io { path: path.clone(), error }
-        };
         std::fs::create_dir_all(folder).map_err(io(folder))?;
-        let (snapshot_path, events_path) = (folder.join("snapshot"), folder.join("events"));
-        let restored = match File::open(&snapshot_path) {
-            Ok(file) => {
-                let mut snapshot = Vec::new();
-                file.take(SNAPSHOT_BYTES).read_to_end(&mut snapshot).map_err(io(&snapshot_path))?;
-                let events = match std::fs::read(&events_path) {
-                    Ok(events) => events,
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-                    Err(error) => return Err(io(&events_path)(error)),
-                };
-                let restored = records::restore(&snapshot, &events);
-                Some(restored.map_err(|e| JournalError::Snapshot { path: snapshot_path, reason: e.to_string() })?)
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(io(&snapshot_path)(error)),
-        };
-        let (manager, number, kept) = match restored {
+        let events_path = folder.join("events");
+        let (manager, number, kept) = match read(folder)? {
             Some(Restored { manager, number, kept }) => (Some(manager), number, kept as u64),
             None => (None, 0, 0),
         };
@@ -84,9 +65,21 @@ impl Journal {
             .append(true)
             .open(&events_path)
             .map_err(io(&events_path))?;
+        let written = events.metadata().map_err(io(&events_path))?.len();
+        if written > kept {
+            tracing::warn!(bytes = written - kept, "the end of the pool's journal is torn or damaged and is dropped");
+        }
         // A torn last record must not hide those that are written after it.
         events.set_len(kept).map_err(io(&events_path))?;
         Ok((Self { folder: folder.to_owned(), events, number, bytes: kept }, manager))
+    }
+
+    /// The manager as the snapshot and the events since give it, those left out that it panics at.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn restore(&self) -> Result<Option<Manager>, JournalError> {
+        Ok(read(&self.folder)?.map(|restored| restored.manager))
     }
 
     /// Appends an event before it is handled.
@@ -127,6 +120,30 @@ impl Journal {
         self.bytes = 0;
         Ok(())
     }
+}
+
+/// What the files of a folder give; none without a snapshot.
+fn read(folder: &Path) -> Result<Option<Restored>, JournalError> {
+    let (snapshot_path, events_path) = (folder.join("snapshot"), folder.join("events"));
+    let file = match File::open(&snapshot_path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(&snapshot_path)(error)),
+    };
+    let mut snapshot = Vec::new();
+    file.take(SNAPSHOT_BYTES).read_to_end(&mut snapshot).map_err(io(&snapshot_path))?;
+    let events = match std::fs::read(&events_path) {
+        Ok(events) => events,
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(io(&events_path)(error)),
+    };
+    let restored = records::restore(&snapshot, &events);
+    restored.map(Some).map_err(|e| JournalError::Snapshot { path: snapshot_path, reason: e.to_string() })
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> JournalError + use<> {
+    let path = path.to_owned();
+    move |error| JournalError::Io { path: path.clone(), error }
 }
 
 #[cfg(test)]

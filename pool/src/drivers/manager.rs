@@ -3,25 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use podl_chain_spec::{Caps, Hash32};
 use podl_consensus::hash::blob_root;
 use podl_consensus::types::{BatchPayment, BlobRef, BlockHash, ModelRoot};
+use podl_consensus::workload::Architecture;
 use podl_nas::artefact;
 
 use super::audit::{Auditor, Material, NICENESS};
 use super::evaluate::{Current, Evaluation};
 use super::overview::{Coverage, PoolOverview};
 use super::queue::JobQueue;
+use super::threads::{Threads, contain};
 use super::upload::{Kind, Uploads};
-use super::{ArtefactStore, Clock, DataError, IntervalData, Journal, lower_priority};
+use super::{ArtefactStore, Clock, DataError, IntervalData, Journal, JournalError, lower_priority};
 use crate::calibration::{self, CalibrationJob};
 use crate::ledger::{ShareList, WonBlock};
-use crate::manager::{Ask, AuditOrder, Effect, Event, Manager, PoolParams, StartFrom, Verdict};
+use crate::manager::{
+    Ask, AuditOrder, Effect, Event, Manager, Outcome, PoolParams, StartFrom, Verdict, architecture_name,
+};
 use crate::protocol::{self, Refusal, Reply, Request};
 use crate::types::{AuditId, DataSource, Elite, EvaluationPlan, Interval, JobId, MinerId, Share};
+
+/// Most artefacts of which is remembered what they are.
+const MOST_MODELS: usize = 1024;
 
 /// What the node is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,10 +91,31 @@ struct State {
     /// Earlier intervals, while their last results are evaluated and audited.
     earlier: Vec<Arc<Current>>,
     answers: BTreeMap<CalibrationJob, Hash32>,
+    /// What was found out of artefacts in the store.
+    models: BTreeMap<ModelRoot, Known>,
     /// States that audits begin from. As many as the manager wants.
     states: Box<dyn ArtefactStore>,
     /// Evaluations that a restarted manager asked for before there were data.
     deferred: Vec<Job>,
+    /// What has gone wrong in this process and stays so until it is restarted.
+    fault: Option<String>,
+}
+
+/// What is known of an artefact in the store.
+#[derive(Clone, Copy)]
+struct Known {
+    /// Its length.
+    bytes: u64,
+    /// Name of the network whose model it is, if it is one.
+    network: Option<Hash32>,
+}
+
+/// Why nothing can be said of a result's artefact.
+enum Unusable {
+    /// It is not here, or not of its root and length.
+    NotThere,
+    /// Decoding it panics, for which the miner is not to blame.
+    Panicked,
 }
 
 enum Job {
@@ -97,8 +124,30 @@ enum Job {
     Calibration { miner: MinerId, job: CalibrationJob, digest: Hash32 },
 }
 
+/// What the threads do with jobs that strangers can shape.
+#[derive(Clone, Copy)]
+pub(super) struct Checks {
+    /// The network of an artefact; none for bytes that are no artefact.
+    pub network: fn(&[u8], &Caps) -> Option<Architecture>,
+    pub evaluate: fn(&Evaluation, &Caps) -> Outcome,
+    pub calibrate: fn(&CalibrationJob) -> Option<Hash32>,
+    pub replay: fn(&mut Auditor, &AuditOrder, &Material) -> Verdict,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self {
+            network: |bytes, caps| Some(artefact::decode(bytes, caps).ok()?.network().architecture()),
+            evaluate: Evaluation::evaluate,
+            calibrate: |job| calibration::answer(job, 1),
+            replay: Auditor::audit,
+        }
+    }
+}
+
 struct Shared {
     state: Mutex<State>,
+    checks: Checks,
     queue: JobQueue<Job>,
     /// Replays; the manager asks for one at a time.
     audits: JobQueue<(AuditId, Box<AuditOrder>)>,
@@ -113,7 +162,7 @@ struct Shared {
 /// A pool manager with its threads. All methods return at once; none needs an async runtime.
 pub struct ManagerDriver {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Threads,
 }
 
 impl ManagerDriver {
@@ -122,6 +171,11 @@ impl ManagerDriver {
     /// # Errors
     /// What the system says when threads cannot be started.
     pub fn start(config: ManagerConfig) -> std::io::Result<Self> {
+        Self::start_with(config, Checks::default())
+    }
+
+    /// The same with other checks.
+    pub(super) fn start_with(config: ManagerConfig, checks: Checks) -> std::io::Result<Self> {
         let (journal, restored) = match config.journal {
             Some((journal, restored)) => (Some(journal), restored),
             None => (None, None),
@@ -142,11 +196,14 @@ impl ManagerDriver {
             current: None,
             earlier: Vec::new(),
             answers: BTreeMap::new(),
+            models: BTreeMap::new(),
             states: config.states,
             deferred: Vec::new(),
+            fault: None,
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
+            checks,
             queue: JobQueue::new(),
             audits: JobQueue::new(),
             cancel: Arc::default(),
@@ -164,22 +221,32 @@ impl ManagerDriver {
         }
         // Of a restored manager too: its parameters are this start's, and events that follow must be replayed under them.
         shared.lock().snapshot();
-        let mut threads = Vec::new();
+        let mut driver = Self { shared, threads: Threads::default() };
         for index in 0..config.threads.max(1) {
-            let worker = shared.clone();
-            let builder = std::thread::Builder::new().name(format!("pool-check-{index}"));
-            threads.push(builder.spawn(move || worker.work())?);
+            let worker = driver.shared.clone();
+            driver.threads.start(&format!("pool-check-{index}"), move || worker.work())?;
         }
-        let auditor = shared.clone();
-        let builder = std::thread::Builder::new().name("pool-audit".into());
-        threads.push(builder.spawn(move || auditor.audit())?);
-        Ok(Self { shared, threads })
+        let auditor = driver.shared.clone();
+        driver.threads.start("pool-audit", move || auditor.audit())?;
+        Ok(driver)
     }
 
     /// Answers a miner's request. `miner` is the peer's ed25519 key.
     pub fn handle(&self, miner: MinerId, bytes: &[u8]) -> Vec<u8> {
-        let reply = self.shared.answer(miner, bytes);
-        protocol::encode(&reply)
+        let what = || format!("a request of miner {}", miner.0.short());
+        let reply = self.shared.guard(what, || self.shared.answer(miner, bytes));
+        // Not to be sent again.
+        protocol::encode(&reply.unwrap_or_else(|| refused(Refusal::Malformed)))
+    }
+
+    /// Whether the pool does its work: all of its threads run, its books are as the events say, and its journal is
+    /// written. Cheap enough to be asked every second.
+    ///
+    /// # Errors
+    /// What is wrong, in words. It stays so until the process is restarted.
+    pub fn health(&self) -> Result<(), String> {
+        self.threads.health()?;
+        self.shared.lock().fault.clone().map_or(Ok(()), Err)
     }
 
     /// The training phase of an interval begins. `blob` is the data of a published task, whose root the caller has
@@ -274,17 +341,14 @@ impl ManagerDriver {
         self.shared.queue.close();
         self.shared.audits.close();
         self.shared.cancel.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the pool has panicked");
-            }
-        }
+        self.threads.join();
         self.shared.lock().snapshot();
     }
 
     fn event(&self, event: Event) {
-        let mut state = self.shared.lock();
-        self.shared.event(&mut state, event, None);
+        let name = event.name();
+        let tell = || self.shared.event(&mut self.shared.lock(), event, None);
+        self.shared.guard(|| format!("what follows the event \"{name}\""), tell);
     }
 }
 
@@ -299,9 +363,34 @@ impl Drop for ManagerDriver {
 impl State {
     fn snapshot(&mut self) {
         if let Some(Err(error)) = self.journal.as_mut().map(|j| j.snapshot(&self.manager)) {
-            tracing::error!(%error, "the pool goes on without a journal");
-            self.journal = None;
+            self.lose_journal(&error);
         }
+    }
+
+    fn lose_journal(&mut self, error: &JournalError) {
+        tracing::error!(%error, "the pool goes on without a journal");
+        self.journal = None;
+        self.note_fault(format!("the pool goes on without a journal: {error}"));
+    }
+
+    /// An event that panicked half way is taken back: the machine is what the journal gives without it.
+    fn take_back(&mut self, reason: &str) {
+        match self.journal.as_ref().map(Journal::restore) {
+            Some(Ok(Some(manager))) => {
+                self.manager = manager;
+                // The event is not to be met again.
+                self.snapshot();
+            }
+            Some(Ok(None)) | None => self.note_fault(format!("{reason}; the pool's books may be half changed")),
+            Some(Err(error)) => {
+                self.note_fault(format!("{reason}; the pool's books may be half changed: {error}"));
+            }
+        }
+    }
+
+    /// Notes what has gone wrong; the first is what counts.
+    fn note_fault(&mut self, fault: String) {
+        self.fault.get_or_insert(fault);
     }
 
     /// Drops states and data that no audit wants any more.
@@ -316,6 +405,12 @@ impl State {
         });
     }
 
+    /// Drops artefacts that nobody needs.
+    fn drop_artefacts(&mut self) {
+        self.store.retain(&self.manager.pinned());
+        self.models.clear();
+    }
+
     /// The interval under work, then earlier ones.
     fn intervals(&self) -> impl Iterator<Item = &Arc<Current>> {
         self.current.iter().chain(&self.earlier)
@@ -324,7 +419,7 @@ impl State {
     /// Keeps an artefact and drops what is not needed when there is too much.
     fn keep(&mut self, root: ModelRoot, bytes: Vec<u8>, limit_bytes: u64) -> bool {
         if self.store.bytes().saturating_add(bytes.len() as u64) > limit_bytes {
-            self.store.retain(&self.manager.pinned());
+            self.drop_artefacts();
         }
         match self.store.put(root, Arc::new(bytes)) {
             Ok(()) => true,
@@ -338,14 +433,19 @@ impl State {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The machine is consistent between events, and an event does not panic half way.
+        // The machine is consistent between events; one that panics half way is taken back.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn answer(&self, miner: MinerId, bytes: &[u8]) -> Reply {
+        let request = protocol::decode_request(bytes).ok();
         let mut state = self.lock();
-        let refused = |refusal| Reply::Refused { refusal, retry_ms: 0 };
-        let Ok(request) = protocol::decode_request(bytes) else {
+        // Whoever is not heard at all costs neither hashing nor decoding nor a line in the journal.
+        let is_hello = matches!(request, Some(Request::Hello { .. }));
+        if let Some((refusal, retry_ms)) = state.manager.turns_away(&miner, is_hello, (self.clock)()) {
+            return Reply::Refused { refusal, retry_ms };
+        }
+        let Some(request) = request else {
             self.event(&mut state, Event::Asked { miner, ask: Ask::Broken }, None);
             return refused(Refusal::Malformed);
         };
@@ -360,11 +460,19 @@ impl Shared {
                 Ask::Chunk
             }
             Request::Submit { share, inline } => {
-                if !has_artefact(&state, &share.artefact, inline.as_deref()) {
-                    self.event(&mut state, Event::Asked { miner, ask: Ask::Broken }, None);
-                    return refused(Refusal::NoArtefact);
-                }
-                let is_model = self.is_model_of(&state, &share, inline.as_deref());
+                let is_model = match self.examine(&mut state, &miner, &share, inline.as_deref()) {
+                    Ok(is_model) => is_model,
+                    Err(Unusable::NotThere) => {
+                        self.event(&mut state, Event::Asked { miner, ask: Ask::Broken }, None);
+                        return refused(Refusal::NoArtefact);
+                    }
+                    Err(Unusable::Panicked) => {
+                        // Nobody's fault but podl's; it was heard all the same, and that is counted.
+                        let ask = Ask::Progress { lease: share.lease, done_macs: 0 };
+                        self.event(&mut state, Event::Asked { miner, ask }, None);
+                        return refused(Refusal::NoArtefact);
+                    }
+                };
                 artefact = inline.map(|bytes| (share.artefact.root, bytes));
                 Ask::Submit { share, is_model }
             }
@@ -384,15 +492,47 @@ impl Shared {
             // A state that this completes is not asked for once more.
             reply = Some(state.manager.ack(&miner, true));
         }
-        // The machine answers every request.
-        reply.unwrap_or_else(|| refused(Refusal::Busy))
+        // The machine answers every request, unless it panics at it: that one is not to be sent again.
+        reply.unwrap_or_else(|| refused(Refusal::Malformed))
     }
 
-    /// Whether a result's artefact, in its message or from before, is a model of the network that it is said to be.
-    fn is_model_of(&self, state: &State, share: &Share, inline: Option<&[u8]>) -> bool {
-        let stored = if inline.is_none() { state.store.get(&share.artefact.root) } else { None };
-        let bytes = inline.or(stored.as_ref().map(|bytes| bytes.as_slice())).unwrap_or_default();
-        artefact::decode(bytes, &self.caps).is_ok_and(|model| model.network().architecture() == share.architecture)
+    /// Whether a result's artefact, in its message or from before, is a model of the network that it is said to be. It is
+    /// looked at only if the result is not refused in any case; one from before once, however often it is named: a name is
+    /// short, and what it names may be long.
+    fn examine(
+        &self,
+        state: &mut State,
+        miner: &MinerId,
+        share: &Share,
+        inline: Option<&[u8]>,
+    ) -> Result<bool, Unusable> {
+        let BlobRef { root, bytes: length } = share.artefact;
+        let network = match inline {
+            Some(bytes) if bytes.len() as u64 != length || blob_root(bytes) != root => return Err(Unusable::NotThere),
+            _ if state.manager.looks_for(miner, share).is_err() => return Ok(false),
+            Some(bytes) => self.network_of(&root, bytes)?,
+            None => match state.models.get(&root) {
+                Some(known) if known.bytes != length => return Err(Unusable::NotThere),
+                Some(known) => known.network,
+                None => {
+                    let stored = state.store.get(&root).filter(|bytes| bytes.len() as u64 == length);
+                    let network = self.network_of(&root, &stored.ok_or(Unusable::NotThere)?)?;
+                    if state.models.len() >= MOST_MODELS {
+                        state.models.clear();
+                    }
+                    state.models.insert(root, Known { bytes: length, network });
+                    network
+                }
+            },
+        };
+        Ok(network == Some(architecture_name(&share.architecture)))
+    }
+
+    /// The name of the network whose model an artefact is; none for bytes that are no artefact.
+    fn network_of(&self, root: &ModelRoot, bytes: &[u8]) -> Result<Option<Hash32>, Unusable> {
+        let what = || format!("the decoding of artefact {}", root.short());
+        let network = contain(what, || (self.checks.network)(bytes, &self.caps)).map_err(|_| Unusable::Panicked)?;
+        Ok(network.map(|network| architecture_name(&network)))
     }
 
     /// Takes a part of a state that an audit wants, or of an artefact that is to be handed in: names without a lease
@@ -429,17 +569,32 @@ impl Shared {
         Ok(())
     }
 
+    /// Hands an event to the machine, and does what it wants done. One that it panics at is taken back.
     fn event(&self, state: &mut State, event: Event, reply: Option<&mut Option<Reply>>) {
+        let stand_in = event.stand_in();
+        match self.told(state, event) {
+            Ok(effects) => self.perform(state, effects, reply),
+            Err(reason) => match stand_in.map(|stand_in| self.told(state, stand_in)) {
+                Some(Ok(effects)) => self.perform(state, effects, None),
+                Some(Err(_)) | None => state.note_fault(format!("{reason}; what it was to tell is lost")),
+            },
+        }
+    }
+
+    /// Tells the machine of an event, once that is written down.
+    fn told(&self, state: &mut State, event: Event) -> Result<Vec<Effect>, String> {
         let now_ms = (self.clock)();
         if let Some(Err(error)) = state.journal.as_mut().map(|j| j.append(now_ms, &event)) {
-            tracing::error!(%error, "the pool goes on without a journal");
-            state.journal = None;
+            state.lose_journal(&error);
         }
-        let effects = state.manager.handle(now_ms, event);
-        if state.journal.as_ref().is_some_and(Journal::is_long) {
-            state.snapshot();
+        let name = event.name();
+        let effects = contain(|| format!("the event \"{name}\""), || state.manager.handle(now_ms, event));
+        match &effects {
+            Ok(_) if state.journal.as_ref().is_some_and(Journal::is_long) => state.snapshot(),
+            Ok(_) => {}
+            Err(reason) => state.take_back(reason),
         }
-        self.perform(state, effects, reply);
+        effects
     }
 
     fn perform(&self, state: &mut State, effects: Vec<Effect>, mut reply: Option<&mut Option<Reply>>) {
@@ -473,29 +628,40 @@ impl Shared {
 
     fn work(&self) {
         while let Some(job) = self.queue.pop() {
-            match job {
-                Job::Begin { interval, blob, deadline_ms } => self.begin(*interval, blob, deadline_ms),
-                Job::Evaluate { job, artefact } => {
-                    let material = self.material(job, &artefact.root);
-                    let outcome = material.evaluate(&self.caps);
-                    let mut state = self.lock();
-                    self.event(&mut state, Event::Evaluated { job, outcome }, None);
-                    state.drop_unwanted();
+            self.guard(|| "a job of the pool".to_owned(), || self.work_on(job));
+        }
+    }
+
+    /// Does something of the driver's own. What goes wrong there is not one job's alone: effects may be lost.
+    fn guard<T>(&self, what: impl FnOnce() -> String, job: impl FnOnce() -> T) -> Option<T> {
+        contain(what, job).map_err(|fault| self.lock().note_fault(fault)).ok()
+    }
+
+    fn work_on(&self, job: Job) {
+        match job {
+            Job::Begin { interval, blob, deadline_ms } => self.begin(*interval, blob, deadline_ms),
+            Job::Evaluate { job, artefact } => {
+                let what = || format!("the evaluation of artefact {}", artefact.root.short());
+                let outcome = contain(what, || (self.checks.evaluate)(&self.material(job, &artefact.root), &self.caps));
+                let outcome = outcome.unwrap_or_else(Outcome::Failed);
+                let mut state = self.lock();
+                self.event(&mut state, Event::Evaluated { job, outcome }, None);
+                state.drop_unwanted();
+            }
+            Job::Calibration { miner, job, digest } => {
+                let known = self.lock().answers.get(&job).copied();
+                let what = || "the recomputing of a calibration".to_owned();
+                let answer = known.or_else(|| contain(what, || (self.checks.calibrate)(&job)).ok().flatten());
+                // Without an answer of its own the manager can say nothing of the miner's.
+                let Some(answer) = answer else { return };
+                let mut state = self.lock();
+                // Jobs of an hour differ only in a few lengths.
+                if state.answers.len() >= 64 {
+                    state.answers.clear();
                 }
-                Job::Calibration { miner, job, digest } => {
-                    let known = self.lock().answers.get(&job).copied();
-                    let answer = known.or_else(|| calibration::answer(&job, 1));
-                    let mut state = self.lock();
-                    if let Some(answer) = answer {
-                        // Jobs of an hour differ only in a few lengths.
-                        if state.answers.len() >= 64 {
-                            state.answers.clear();
-                        }
-                        state.answers.insert(job, answer);
-                    }
-                    let correct = answer == Some(digest);
-                    self.event(&mut state, Event::CalibrationChecked { miner, job, correct }, None);
-                }
+                state.answers.insert(job, answer);
+                let correct = answer == digest;
+                self.event(&mut state, Event::CalibrationChecked { miner, job, correct }, None);
             }
         }
     }
@@ -509,23 +675,35 @@ impl Shared {
             while self.lock().current.is_none() && !self.cancel.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(100));
             }
-            let material = self.audit_material(&order);
-            let start = std::time::Instant::now();
-            let verdict = auditor.audit(&order, &material);
+            self.guard(|| "a replay of the pool".to_owned(), || self.audit_one(&mut auditor, audit, &order));
             if self.cancel.load(Ordering::Relaxed) {
                 return;
             }
-            let ms = start.elapsed().as_millis();
-            let root = order.artefact.short();
-            match &verdict {
-                Verdict::Same => tracing::debug!(%root, images = order.images, ms, "a replayed training is the same"),
-                Verdict::Different(reason) => tracing::warn!(%root, reason, ms, "a replayed training is another"),
-                Verdict::Undecided(reason) => tracing::info!(%root, reason, "a training cannot be replayed"),
-            }
-            let mut state = self.lock();
-            self.event(&mut state, Event::Audited { audit, verdict }, None);
-            state.drop_unwanted();
         }
+    }
+
+    fn audit_one(&self, auditor: &mut Auditor, audit: AuditId, order: &AuditOrder) {
+        let start = std::time::Instant::now();
+        let root = order.artefact.short();
+        let what = || format!("the replay of artefact {root}");
+        let verdict = contain(what, || (self.checks.replay)(auditor, order, &self.audit_material(order)));
+        let verdict = verdict.unwrap_or_else(|reason| {
+            // What it had at hand may be half changed.
+            *auditor = Auditor::new(self.caps.clone(), self.cancel.clone());
+            Verdict::Undecided(reason)
+        });
+        if self.cancel.load(Ordering::Relaxed) {
+            return;
+        }
+        let ms = start.elapsed().as_millis();
+        match &verdict {
+            Verdict::Same => tracing::debug!(%root, images = order.images, ms, "a replayed training is the same"),
+            Verdict::Different(reason) => tracing::warn!(%root, reason, ms, "a replayed training is another"),
+            Verdict::Undecided(reason) => tracing::info!(%root, reason, "a training cannot be replayed"),
+        }
+        let mut state = self.lock();
+        self.event(&mut state, Event::Audited { audit, verdict }, None);
+        state.drop_unwanted();
     }
 
     fn audit_material(&self, order: &AuditOrder) -> Material {
@@ -579,12 +757,17 @@ impl Shared {
     }
 
     fn begin(&self, interval: Interval, blob: Option<Arc<Vec<u8>>>, deadline_ms: u64) {
-        let earlier = self.before_restart(&interval);
-        let earlier = earlier.and_then(|(before, plan)| self.load(&before, Some(plan), blob.clone()).ok());
-        let (current, plan) = match self.load(&interval, None, blob) {
+        let height = interval.height;
+        let what = || format!("the decoding of the data of interval {height}");
+        let loaded = contain(what, || {
+            let earlier = self.before_restart(&interval);
+            let earlier = earlier.and_then(|(before, plan)| self.load(&before, Some(plan), blob.clone()).ok());
+            self.load(&interval, None, blob).map(|loaded| (loaded, earlier)).map_err(|error| error.to_string())
+        });
+        let ((current, plan), earlier) = match loaded.flatten() {
             Ok(loaded) => loaded,
             Err(error) => {
-                tracing::error!(%error, height = interval.height, "the interval's data cannot be used; no leases");
+                tracing::error!(%error, height, "the interval's data cannot be used; no leases");
                 return;
             }
         };
@@ -598,16 +781,11 @@ impl Shared {
         let interval = Box::new(interval);
         self.event(&mut state, Event::IntervalStarted { interval, plan, deadline_ms }, None);
         state.drop_unwanted();
-        let pinned = state.manager.pinned();
-        state.store.retain(&pinned);
+        state.drop_artefacts();
         state.snapshot();
     }
 }
 
-/// Whether the artefact of a result is there, in its message or from before.
-fn has_artefact(state: &State, artefact: &BlobRef, inline: Option<&[u8]>) -> bool {
-    match inline {
-        Some(bytes) => bytes.len() as u64 == artefact.bytes && blob_root(bytes) == artefact.root,
-        None => state.store.get(&artefact.root).is_some_and(|b| b.len() as u64 == artefact.bytes),
-    }
+fn refused(refusal: Refusal) -> Reply {
+    Reply::Refused { refusal, retry_ms: 0 }
 }

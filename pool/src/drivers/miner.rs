@@ -1,6 +1,6 @@
 //! The miner's driver: one thread for its machine, one for the network, one (and the trainer's) for work.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -8,16 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use podl_chain_spec::AccountId;
+use podl_chain_spec::{AccountId, Hash32};
 use podl_consensus::hash::blob_root;
 use podl_consensus::types::BlobRef;
 
 use super::pace::Pace;
 use super::recent::RecentStates;
 use super::status::MinerStatus;
+use super::threads::{Threads, contain};
 use super::{PoolTransport, Product, TransportError, Workbench, lower_priority};
 use crate::calibration::CalibrationJob;
-use crate::miner::{Miner, MinerEffect, MinerEvent, TrainOrder};
+use crate::miner::{Miner, MinerEffect, MinerEvent, Stage, TrainOrder};
 use crate::protocol::{self, CHUNK_BYTES, INLINE_BYTES, Refusal, Reply, Request};
 use crate::types::{DataSource, EvaluationPlan, Interval, Share};
 
@@ -53,6 +54,7 @@ pub struct MinerHandle {
     events: Sender<MinerEvent>,
     status: Arc<Mutex<MinerStatus>>,
     control: JoinHandle<()>,
+    threads: Threads,
 }
 
 impl MinerHandle {
@@ -65,6 +67,19 @@ impl MinerHandle {
     /// Whether it has stopped.
     pub fn is_stopped(&self) -> bool {
         self.control.is_finished()
+    }
+
+    /// Whether the miner does its work: all of its threads run, or it was stopped. That its pool cannot be reached is no
+    /// fault of its own; [`MinerHandle::status`] tells of it.
+    ///
+    /// # Errors
+    /// What is wrong, in words. It stays so: only a new miner helps.
+    pub fn health(&self) -> Result<(), String> {
+        if self.status().stage == Stage::Stopped {
+            return Ok(());
+        }
+        self.threads.health()?;
+        if self.control.is_finished() { Err("threads that have ended: pool-miner".into()) } else { Ok(()) }
     }
 
     /// Stops the miner and waits for it.
@@ -95,8 +110,30 @@ enum Work {
     Train(Box<TrainOrder>, Arc<AtomicBool>),
 }
 
-/// Bytes of artefacts by root, between training and handing in.
-type Artefacts = Arc<Mutex<BTreeMap<podl_chain_spec::Hash32, Vec<u8>>>>;
+/// Artefacts between training and handing in, the oldest first.
+#[derive(Default)]
+struct Waiting(VecDeque<(Hash32, Vec<u8>)>);
+
+impl Waiting {
+    /// Keeps an artefact, and forgets the oldest when there are too many.
+    fn keep(&mut self, root: Hash32, bytes: Vec<u8>) {
+        self.forget(&root);
+        self.0.push_back((root, bytes));
+        while self.0.len() > MOST_ARTEFACTS {
+            self.0.pop_front();
+        }
+    }
+
+    fn get(&self, root: &Hash32) -> Option<Vec<u8>> {
+        self.0.iter().find(|(kept, _)| kept == root).map(|(_, bytes)| bytes.clone())
+    }
+
+    fn forget(&mut self, root: &Hash32) {
+        self.0.retain(|(kept, _)| kept != root);
+    }
+}
+
+type Artefacts = Arc<Mutex<Waiting>>;
 
 type States = Arc<Mutex<RecentStates>>;
 
@@ -114,17 +151,17 @@ pub fn start_miner(
     let (work, work_inbox) = channel();
     let artefacts: Artefacts = Arc::default();
     let states = Arc::new(Mutex::new(RecentStates::open(config.states.as_deref())));
-    let named = |name: &str| std::thread::Builder::new().name(name.into());
+    let mut threads = Threads::default();
     let network = Network {
         transport: transport.clone(),
         artefacts: artefacts.clone(),
         states: states.clone(),
         events: events.clone(),
     };
-    named("pool-net").spawn(move || network.run(&request_inbox))?;
+    threads.start("pool-net", move || network.run(&request_inbox))?;
     let worker = Worker { bench, transport, artefacts, states, events: events.clone() };
     let niceness = config.niceness;
-    named("pool-work").spawn(move || {
+    threads.start("pool-work", move || {
         lower_priority(niceness);
         worker.run(&work_inbox);
     })?;
@@ -140,10 +177,10 @@ pub fn start_miner(
         cancel: Arc::default(),
         status: status.clone(),
     };
-    let control = named("pool-miner").spawn(move || control.run(&inbox))?;
+    let control = std::thread::Builder::new().name("pool-miner".into()).spawn(move || control.run(&inbox))?;
     // The queue is fresh and its receiver waits.
     let _ = events.send(MinerEvent::Start);
-    Ok(MinerHandle { events, status, control })
+    Ok(MinerHandle { events, status, control, threads })
 }
 
 /// The machine's thread.
@@ -231,7 +268,8 @@ struct Network {
 impl Network {
     fn run(self, inbox: &Receiver<Request>) {
         while let Ok(request) = inbox.recv() {
-            let event = self.exchange(request).unwrap_or_else(|error| {
+            let answer = contain(|| "a request to the pool".to_owned(), || self.exchange(request));
+            let event = answer.unwrap_or_else(|reason| Err(TransportError(reason))).unwrap_or_else(|error| {
                 tracing::debug!(%error, "no reply from the pool");
                 MinerEvent::Unreachable { reason: error.to_string() }
             });
@@ -243,7 +281,10 @@ impl Network {
 
     fn exchange(&self, request: Request) -> Result<MinerEvent, TransportError> {
         let reply = match request {
-            Request::Submit { share, .. } => self.hand_in(share)?,
+            Request::Submit { share, .. } => match self.hand_in(share)? {
+                Some(reply) => reply,
+                None => return Ok(MinerEvent::ResultGone),
+            },
             Request::Chunk { artefact: state, offset, .. } => {
                 let kept = self.states.lock().unwrap_or_else(PoisonError::into_inner).get(&state.root);
                 let Some(bytes) = kept.as_ref().and_then(|kept| chunk(kept, offset)) else {
@@ -257,26 +298,31 @@ impl Network {
         Ok(MinerEvent::Replied(Box::new(reply)))
     }
 
-    /// Hands a result in, with its artefact before or in it.
-    fn hand_in(&self, share: Share) -> Result<Reply, TransportError> {
-        let artefact = share.artefact;
-        let bytes = self.artefacts.lock().unwrap_or_else(PoisonError::into_inner).get(&artefact.root).cloned();
-        let bytes = bytes.ok_or_else(|| TransportError("a result's artefact is gone".into()))?;
-        let inline = if bytes.len() <= INLINE_BYTES {
-            Some(bytes)
-        } else {
-            let last = self.upload(artefact, &bytes)?;
-            if !matches!(last, Reply::Ack { .. }) {
-                return Ok(last);
-            }
-            None
+    /// Hands a result in, with its artefact before or in it; none when that is gone. Unless it is to be sent again, the
+    /// artefact is not needed any more.
+    fn hand_in(&self, share: Share) -> Result<Option<Reply>, TransportError> {
+        let root = share.artefact.root;
+        let bytes = self.artefacts.lock().unwrap_or_else(PoisonError::into_inner).get(&root);
+        let Some(bytes) = bytes else {
+            tracing::warn!(root = %root.short(), "a result's artefact is gone; it is not handed in");
+            return Ok(None);
         };
-        let reply = self.request(&Request::Submit { share, inline })?;
-        let is_taken = !matches!(reply, Reply::Refused { refusal: Refusal::Busy | Refusal::RateLimited, .. });
-        if is_taken {
-            self.artefacts.lock().unwrap_or_else(PoisonError::into_inner).remove(&artefact.root);
+        let reply = self.send_result(share, bytes)?;
+        if !matches!(reply, Reply::Refused { refusal: Refusal::Busy | Refusal::RateLimited, .. }) {
+            self.artefacts.lock().unwrap_or_else(PoisonError::into_inner).forget(&root);
         }
-        Ok(reply)
+        Ok(Some(reply))
+    }
+
+    fn send_result(&self, share: Share, bytes: Vec<u8>) -> Result<Reply, TransportError> {
+        if bytes.len() <= INLINE_BYTES {
+            return self.request(&Request::Submit { share, inline: Some(bytes) });
+        }
+        let last = self.upload(share.artefact, &bytes)?;
+        if !matches!(last, Reply::Ack { .. }) {
+            return Ok(last);
+        }
+        self.request(&Request::Submit { share, inline: None })
     }
 
     /// Sends an artefact in chunks; returns the last reply. A refusal ends it and is what the machine hears.
@@ -330,13 +376,26 @@ struct Worker {
 impl Worker {
     fn run(mut self, inbox: &Receiver<Work>) {
         while let Ok(work) = inbox.recv() {
+            // A job whose bench or transport panics is one that led to nothing.
             let event = match work {
-                Work::Calibrate(job) => match self.bench.calibrate(&job) {
-                    Some(digest) => MinerEvent::Calibrated { job, digest },
-                    None => continue,
-                },
-                Work::Prepare(interval, plan) => self.prepare(&interval, plan),
-                Work::Train(order, cancel) => self.train(&order, &cancel),
+                Work::Calibrate(job) => {
+                    let digest = contain(|| "a calibration".to_owned(), || self.bench.calibrate(&job));
+                    match digest.and_then(|digest| digest.ok_or_else(|| "the calibration cannot be done".into())) {
+                        Ok(digest) => MinerEvent::Calibrated { job, digest },
+                        Err(reason) => MinerEvent::NotCalibrated { reason },
+                    }
+                }
+                Work::Prepare(interval, plan) => {
+                    let parent = interval.parent;
+                    let what = || format!("the decoding of the data of interval {}", interval.height);
+                    let event = contain(what, || self.prepare(&interval, plan));
+                    event.unwrap_or(MinerEvent::NotPrepared { parent })
+                }
+                Work::Train(order, cancel) => {
+                    let what = || format!("training order {}", order.id);
+                    let event = contain(what, || self.train(&order, &cancel));
+                    event.unwrap_or(MinerEvent::Finished { order: order.id, result: None })
+                }
             };
             if self.events.send(event).is_err() {
                 return;
@@ -347,10 +406,12 @@ impl Worker {
     fn prepare(&mut self, interval: &Interval, plan: EvaluationPlan) -> MinerEvent {
         let parent = interval.parent;
         let blob = match &interval.data {
-            DataSource::Published { data, .. } if !self.bench.holds(data, None) => match self.fetch(*data) {
-                Some(bytes) => Some(bytes),
-                None => return MinerEvent::NotPrepared { parent },
-            },
+            DataSource::Published { data, .. } if !self.bench.has_data(interval) => {
+                match self.fetch(*data, self.bench.caps().data_bytes) {
+                    Some(bytes) => Some(bytes),
+                    None => return MinerEvent::NotPrepared { parent },
+                }
+            }
             _ => None,
         };
         match self.bench.prepare(interval, plan, blob.as_deref()) {
@@ -362,8 +423,13 @@ impl Worker {
         }
     }
 
-    /// A blob whose root and length are right.
-    fn fetch(&self, blob: BlobRef) -> Option<Vec<u8>> {
+    /// A blob of at most so many bytes whose root and length are right.
+    fn fetch(&self, blob: BlobRef, most_bytes: u64) -> Option<Vec<u8>> {
+        if blob.bytes > most_bytes {
+            let (root, bytes) = (blob.root.short(), blob.bytes);
+            tracing::warn!(%root, bytes, most_bytes, "the pool names a blob over the chain's cap; it is not fetched");
+            return None;
+        }
         match self.transport.fetch_blob(blob) {
             Ok(bytes) if bytes.len() as u64 == blob.bytes && blob_root(&bytes) == blob.root => Some(bytes),
             Ok(_) => {
@@ -383,10 +449,12 @@ impl Worker {
             return MinerEvent::Finished { order: id, result: None };
         }
         let base = match order.base {
-            Some(base) if !self.bench.holds(&base, order.base_end) => match self.fetch(base) {
-                Some(bytes) => Some(bytes),
-                None => return MinerEvent::Finished { order: id, result: None },
-            },
+            Some(base) if !self.bench.holds(&base, order.base_end) => {
+                match self.fetch(base, self.bench.caps().artefact_bytes.into()) {
+                    Some(bytes) => Some(bytes),
+                    None => return MinerEvent::Finished { order: id, result: None },
+                }
+            }
             _ => None,
         };
         let events = self.events.clone();
@@ -401,10 +469,7 @@ impl Worker {
                     self.states.lock().unwrap_or_else(PoisonError::into_inner).keep(trained.states.start, state);
                 }
                 let mut artefacts = self.artefacts.lock().unwrap_or_else(PoisonError::into_inner);
-                while artefacts.len() >= MOST_ARTEFACTS {
-                    artefacts.pop_first();
-                }
-                artefacts.insert(trained.artefact.root, artefact);
+                artefacts.keep(trained.artefact.root, artefact);
                 Some(trained)
             }
             Err(error) => {
@@ -418,10 +483,14 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
-    use podl_chain_spec::Hash32;
+    use podl_chain_spec::{Caps, ChainSpec};
+    use podl_consensus::workload::{Architecture, Workload};
 
+    use super::super::BenchError;
     use super::*;
     use crate::protocol::Standing;
+    use crate::training::{States as TrainStates, TrainRule};
+    use crate::types::LeaseId;
 
     /// Takes chunks in order, but every third request comes too fast.
     #[derive(Default)]
@@ -464,6 +533,223 @@ mod tests {
         let request = Request::Chunk { artefact: state, offset: 0, bytes: Vec::new() };
         assert_eq!(network.exchange(request), Ok(MinerEvent::StateGone { state }));
         assert_eq!(*transport.requests.lock().unwrap(), 0);
+    }
+
+    /// A pool that refuses everything, for a reason that does not change.
+    struct Refusing;
+
+    impl PoolTransport for Refusing {
+        fn request(&self, _: Vec<u8>) -> Result<Vec<u8>, TransportError> {
+            Ok(protocol::encode(&Reply::Refused { refusal: Refusal::BadChunk, retry_ms: 0 }))
+        }
+
+        fn fetch_blob(&self, _: BlobRef) -> Result<Vec<u8>, TransportError> {
+            Err(TransportError("none".into()))
+        }
+    }
+
+    fn result(number: u8, bytes: u64) -> Share {
+        Share {
+            lease: LeaseId(1),
+            artefact: BlobRef { root: Hash32([number; 32]), bytes },
+            architecture: Architecture { layers: Vec::new() },
+            base: None,
+            images: 1,
+            correct: 1,
+            ordered: 1,
+            left_permille: (0, 0),
+            states: TrainStates::default(),
+        }
+    }
+
+    #[test]
+    fn artefacts_that_nobody_wants_are_forgotten_and_results_without_one_are_not_sent() {
+        let (events, _inbox) = channel();
+        let artefacts = Artefacts::default();
+        let network =
+            Network { transport: Arc::new(Refusing), artefacts: artefacts.clone(), states: no_states(), events };
+        let waiting = || artefacts.lock().unwrap().0.iter().map(|(root, _)| root.0[0]).collect::<Vec<u8>>();
+        for (number, bytes) in [(1, 10), (2, INLINE_BYTES + 1)] {
+            artefacts.lock().unwrap().keep(Hash32([number; 32]), vec![0; bytes]);
+            let request = Request::Submit { share: result(number, bytes as u64), inline: None };
+            assert!(matches!(network.exchange(request), Ok(MinerEvent::Replied(_))));
+            assert_eq!(waiting(), [0u8; 0], "refused for good");
+        }
+        let request = Request::Submit { share: result(1, 10), inline: None };
+        assert_eq!(network.exchange(request), Ok(MinerEvent::ResultGone));
+        // Whatever their roots, the oldest make room.
+        (1..=40u8).rev().for_each(|number| artefacts.lock().unwrap().keep(Hash32([number; 32]), vec![0]));
+        assert_eq!(waiting(), (1..=32).rev().collect::<Vec<u8>>());
+    }
+
+    /// A pool and a bench at which everything panics.
+    struct Broken {
+        fetched: Mutex<u32>,
+    }
+
+    impl PoolTransport for Broken {
+        fn request(&self, _: Vec<u8>) -> Result<Vec<u8>, TransportError> {
+            panic!("on purpose")
+        }
+
+        fn fetch_blob(&self, _: BlobRef) -> Result<Vec<u8>, TransportError> {
+            *self.fetched.lock().unwrap() += 1;
+            panic!("on purpose")
+        }
+    }
+
+    struct BrokenBench(Caps);
+
+    impl Workbench for BrokenBench {
+        fn calibrate(&mut self, _: &CalibrationJob) -> Option<Hash32> {
+            panic!("on purpose")
+        }
+
+        fn prepare(&mut self, _: &Interval, _: EvaluationPlan, _: Option<&[u8]>) -> Result<(), BenchError> {
+            panic!("on purpose")
+        }
+
+        fn has_data(&self, _: &Interval) -> bool {
+            false
+        }
+
+        fn holds(&self, _: &BlobRef, _: Option<Hash32>) -> bool {
+            false
+        }
+
+        fn caps(&self) -> &Caps {
+            &self.0
+        }
+
+        fn train(
+            &mut self,
+            _: &TrainOrder,
+            _: Option<&[u8]>,
+            _: &Arc<AtomicBool>,
+            _: &mut (dyn FnMut(u64) + Send),
+        ) -> Result<Product, BenchError> {
+            panic!("on purpose")
+        }
+    }
+
+    fn interval(data: DataSource) -> Interval {
+        let spec = ChainSpec::load("dev").unwrap();
+        Interval {
+            parent: Hash32([1; 32]),
+            height: 1,
+            task: Hash32([2; 32]),
+            round: 0,
+            workload: Workload::filler(&spec),
+            data,
+            score_macs: spec.caps.score_macs,
+            baseline: None,
+        }
+    }
+
+    fn order(base: Option<BlobRef>) -> Box<TrainOrder> {
+        Box::new(TrainOrder {
+            id: 7,
+            parent: Hash32([1; 32]),
+            architecture: Architecture { layers: Vec::new() },
+            base,
+            base_end: None,
+            seed: 1,
+            images: 1,
+            due_ms: 1,
+            image_macs: 1,
+            left_permille: (0, 0),
+            rule: TrainRule::default(),
+        })
+    }
+
+    /// What a worker says of these works, one after the other, and how many blobs it tried to fetch.
+    fn worked(works: Vec<Work>) -> (Vec<MinerEvent>, u32) {
+        let (events, told) = channel();
+        let (work, inbox) = channel();
+        let transport = Arc::new(Broken { fetched: Mutex::new(0) });
+        let bench = Box::new(BrokenBench(ChainSpec::load("dev").unwrap().caps));
+        let worker =
+            Worker { bench, transport: transport.clone(), artefacts: Arc::default(), states: no_states(), events };
+        works.into_iter().for_each(|one| work.send(one).unwrap());
+        drop(work);
+        worker.run(&inbox);
+        let fetched = *transport.fetched.lock().unwrap();
+        (told.iter().collect(), fetched)
+    }
+
+    #[test]
+    fn work_that_panics_led_to_nothing_and_the_next_is_done() {
+        let plan = EvaluationPlan::for_filler(1);
+        let data = BlobRef { root: Hash32([3; 32]), bytes: 1000 };
+        let (parent, filler) = (Hash32([1; 32]), DataSource::Filler { seed: [0; 32] });
+        let published = DataSource::Published { data, train_images: 1 };
+        let (events, fetched) = worked(vec![
+            Work::Calibrate(CalibrationJob { seed: [0; 32], steps: 1 }),
+            Work::Prepare(Box::new(interval(filler)), plan),
+            Work::Prepare(Box::new(interval(published)), plan),
+            Work::Train(order(None), Arc::default()),
+            Work::Train(order(Some(data)), Arc::default()),
+        ]);
+        let MinerEvent::NotCalibrated { reason } = &events[0] else { panic!("{events:?}") };
+        assert!(reason.contains("a calibration has panicked: on purpose"), "{reason}");
+        let failed = MinerEvent::Finished { order: 7, result: None };
+        let not_prepared = MinerEvent::NotPrepared { parent };
+        assert_eq!(events[1..], [not_prepared.clone(), not_prepared, failed.clone(), failed]);
+        assert_eq!(fetched, 2);
+    }
+
+    #[test]
+    fn blobs_over_the_caps_are_not_fetched() {
+        let caps = ChainSpec::load("dev").unwrap().caps;
+        let blob = |bytes| BlobRef { root: Hash32([3; 32]), bytes };
+        let published = |bytes| DataSource::Published { data: blob(bytes), train_images: 1 };
+        let plan = EvaluationPlan::for_filler(1);
+        let works = |more: u64| {
+            vec![
+                Work::Prepare(Box::new(interval(published(caps.data_bytes + more))), plan),
+                Work::Train(order(Some(blob(u64::from(caps.artefact_bytes) + more))), Arc::default()),
+            ]
+        };
+        assert_eq!(worked(works(0)).1, 2);
+        let (events, fetched) = worked(works(1));
+        assert_eq!(fetched, 0);
+        let parent = Hash32([1; 32]);
+        assert_eq!(events, [MinerEvent::NotPrepared { parent }, MinerEvent::Finished { order: 7, result: None }]);
+    }
+
+    #[test]
+    fn a_request_that_panics_is_one_without_an_answer() {
+        let (events, told) = channel();
+        let (requests, inbox) = channel();
+        let transport = Arc::new(Broken { fetched: Mutex::new(0) });
+        let network = Network { transport, artefacts: Arc::default(), states: no_states(), events };
+        (0..2).for_each(|_| requests.send(Request::Lease).unwrap());
+        drop(requests);
+        network.run(&inbox);
+        let told: Vec<MinerEvent> = told.iter().collect();
+        assert_eq!(told.len(), 2);
+        let is_unreachable =
+            |e: &MinerEvent| matches!(e, MinerEvent::Unreachable { reason } if reason.contains("on purpose"));
+        assert!(told.iter().all(is_unreachable), "{told:?}");
+    }
+
+    #[test]
+    fn a_miner_whose_thread_has_ended_is_not_well_and_one_that_was_stopped_is() {
+        let transport = Arc::new(Hasty::default());
+        let config = MinerConfig { account: AccountId([1; 32]), agent: "test".into(), niceness: 5, states: None };
+        let caps = ChainSpec::load("dev").unwrap().caps;
+        let mut miner = start_miner(config, transport, Box::new(BrokenBench(caps))).unwrap();
+        assert_eq!(miner.health(), Ok(()), "that its pool does not answer is no fault of its own");
+        miner.threads.start("pool-else", || panic!("on purpose")).unwrap();
+        while miner.health().is_ok() {
+            std::thread::yield_now();
+        }
+        assert_eq!(miner.health(), Err("threads that have ended: pool-else".into()));
+        miner.stop();
+        while !miner.is_stopped() {
+            std::thread::yield_now();
+        }
+        assert_eq!(miner.health(), Ok(()));
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod status;
 mod store;
 #[cfg(all(test, feature = "miner"))]
 mod tests;
+mod threads;
 mod throttle;
 #[cfg(feature = "miner")]
 mod train;
@@ -26,6 +27,7 @@ mod upload;
 
 use std::sync::Arc;
 
+use podl_chain_spec::Caps;
 use podl_consensus::types::BlobRef;
 
 use crate::calibration::CalibrationJob;
@@ -104,9 +106,14 @@ pub trait Workbench: Send {
     /// [`BenchError`] when the data are not usable.
     fn prepare(&mut self, interval: &Interval, plan: EvaluationPlan, blob: Option<&[u8]>) -> Result<(), BenchError>;
 
-    /// Whether the data of this root, or the state that the training of this model ended with, are at hand, so that
-    /// the blob need not be fetched.
+    /// Whether an interval's data are at hand, cut and shaped as it wants them, so that the blob need not be fetched.
+    fn has_data(&self, interval: &Interval) -> bool;
+
+    /// Whether the state that the training of this model ended with is at hand, so that the blob need not be fetched.
     fn holds(&self, blob: &BlobRef, end: Option<podl_chain_spec::Hash32>) -> bool;
+
+    /// The chain's caps: more bytes than they allow are not fetched, whatever a manager says.
+    fn caps(&self) -> &Caps;
 
     /// Trains until the order's images or its time are spent or `cancel` is raised, calling `progress` with the images
     /// so far. The result follows from the interval's data, the order, and how many images were trained.

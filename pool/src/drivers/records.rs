@@ -4,7 +4,13 @@
 //! BLAKE3][postcard of (number, time, event)]`. Reading stops at the first record that is cut short or does not match its
 //! hash: a write that a crash interrupted. Events that are in the snapshot are passed over, so that a crash between
 //! writing one and emptying the events repeats none.
+//!
+//! An event that the machine panics at is left out, as it was when it came: or what one message could do to a manager once
+//! it would do again at every start.
 
+use std::collections::BTreeSet;
+
+use super::threads::contain;
 use crate::manager::{Event, Manager};
 
 /// Most bytes of a record; events are small, intervals some kilobytes.
@@ -13,6 +19,9 @@ const RECORD_BYTES: usize = 1 << 20;
 /// Form of snapshots and of what events mean. Another one for every change of the manager's state, its events, its messages'
 /// version, or of what it makes of an event: the events of a manager that was killed must be replayed as they happened.
 const FORM: u32 = 6;
+
+/// Most events of a journal that are left out. A journal that has more is not of this machine.
+const MOST_LEFT_OUT: usize = 8;
 
 /// Why there is no manager in a journal.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +32,12 @@ pub(crate) enum RestoreError {
     /// Broken.
     #[error(transparent)]
     Bytes(#[from] postcard::Error),
+    /// The machine panics at too many of its events.
+    #[error("more than {MOST_LEFT_OUT} of its events cannot be repeated, the last of them {event}")]
+    Events {
+        /// Number of the last one.
+        event: u64,
+    },
 }
 
 /// What a snapshot and the events since give.
@@ -56,13 +71,33 @@ pub(crate) fn record(number: u64, now_ms: u64, event: &Event) -> postcard::Resul
 /// The manager of a snapshot, once it has been told again of the events since.
 pub(crate) fn restore(snapshot: &[u8], events: &[u8]) -> Result<Restored, RestoreError> {
     let state = snapshot.strip_prefix(&FORM.to_le_bytes()).ok_or(RestoreError::Form)?;
-    let (mut number, mut manager): (u64, Manager) = postcard::from_bytes(state)?;
+    let mut left_out = BTreeSet::new();
+    loop {
+        let (number, manager): (u64, Manager) = postcard::from_bytes(state)?;
+        match repeat(number, manager, events, &left_out) {
+            Ok(restored) => return Ok(restored),
+            // What it had changed by then is not to be gone on with.
+            Err(event) if left_out.len() < MOST_LEFT_OUT => left_out.insert(event),
+            Err(event) => return Err(RestoreError::Events { event }),
+        };
+    }
+}
+
+/// Tells a manager of the events since the one of that number.
+///
+/// # Errors
+/// The number of an event that it panics at.
+fn repeat(mut number: u64, mut manager: Manager, events: &[u8], left_out: &BTreeSet<u64>) -> Result<Restored, u64> {
     let mut rest = events;
     while let Some((at, now_ms, event)) = next_record(&mut rest) {
-        if at > number {
+        if at <= number {
+            continue;
+        }
+        number = at;
+        if !left_out.contains(&at) {
             // What it wanted done then was done then, or is asked for again by `resume`.
-            manager.handle(now_ms, event);
-            number = at;
+            contain(|| format!("event {at} of the pool's journal"), || manager.handle(now_ms, event))
+                .map_err(|_| at)?;
         }
     }
     Ok(Restored { manager, number, kept: events.len() - rest.len() })

@@ -3,6 +3,7 @@
 mod audits;
 mod cheats;
 mod client;
+mod panics;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -188,7 +189,8 @@ fn hostile_bytes_are_refused_and_cost_the_sender() {
     let lie = Request::Submit { share: share.clone(), inline: Some(vec![0; 10]) };
     assert_eq!(refusal(ask(&manager, 1, &lie)), Some(Refusal::NoArtefact));
     let absent = Request::Submit { share, inline: None };
-    assert_eq!(refusal(ask(&manager, 1, &absent)), Some(Refusal::NoArtefact));
+    assert_eq!(refusal(ask(&manager, 1, &absent)), Some(Refusal::NoLease), "nothing is looked for");
+    assert_eq!(refusal(ask(&manager, 1, &lie)), Some(Refusal::NoArtefact));
     let jump = Request::Chunk { artefact, offset: 5, bytes: vec![1; 5] };
     assert_eq!(refusal(ask(&manager, 1, &jump)), Some(Refusal::NoLease), "there is nothing to hand in");
     let garbage = manager.handle(MinerId(Hash32([1; 32])), &[255; 40]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use podl_chain_spec::Hash32;
+use podl_chain_spec::{Caps, Hash32};
 use podl_consensus::types::BlobRef;
 
 use super::{BenchError, Product, Workbench};
@@ -74,8 +74,16 @@ impl<B: Workbench> Workbench for Throttled<B> {
         self.inner.prepare(interval, plan, blob)
     }
 
+    fn has_data(&self, interval: &Interval) -> bool {
+        self.inner.has_data(interval)
+    }
+
     fn holds(&self, blob: &BlobRef, end: Option<Hash32>) -> bool {
         self.inner.holds(blob, end)
+    }
+
+    fn caps(&self) -> &Caps {
+        self.inner.caps()
     }
 
     fn train(

@@ -8,7 +8,7 @@ use std::time::Instant;
 use podl_chain_spec::{Caps, Hash32};
 use podl_consensus::hash::blob_root;
 use podl_consensus::types::{BlobRef, ModelRoot};
-use podl_consensus::workload::Workload;
+use podl_consensus::workload::{InputShape, Workload};
 use podl_nas::artefact::Model;
 use podl_nas::data::Dataset;
 use podl_nas::engine::Engine;
@@ -46,17 +46,33 @@ struct Kept {
 /// The data of an interval at hand.
 struct Ready {
     parent: Hash32,
-    data_root: Option<Hash32>,
-    data: IntervalData,
+    of: DataForm,
+    data: Arc<IntervalData>,
     public: Dataset,
     workload: Workload,
+}
+
+/// What decoded data follow from: one blob can be the data of tasks that cut and read it differently.
+#[derive(Clone, PartialEq, Eq)]
+struct DataForm {
+    source: DataSource,
+    input: InputShape,
+    classes: u16,
+    shard_images: u32,
+}
+
+impl DataForm {
+    fn of(interval: &Interval) -> Self {
+        let Workload { input, classes, shard_images, .. } = interval.workload;
+        Self { source: interval.data.clone(), input, classes, shard_images }
+    }
 }
 
 /// Trains with candle on a bounded pool of threads.
 pub struct TrainBench {
     pool: Arc<ThreadPool>,
     caps: Caps,
-    ready: Option<Ready>,
+    ready: Option<Arc<Ready>>,
     kept: VecDeque<Kept>,
 }
 
@@ -113,28 +129,38 @@ impl Workbench for TrainBench {
     }
 
     fn prepare(&mut self, interval: &Interval, plan: EvaluationPlan, blob: Option<&[u8]>) -> Result<(), BenchError> {
-        let data_root = match &interval.data {
-            DataSource::Published { data, .. } => Some(data.root),
-            DataSource::Filler { .. } => None,
-        };
-        let old = self.ready.take().filter(|r| data_root.is_some() && r.data_root == data_root);
+        // What no chain of these caps could publish is no work: its sizes are the manager's to choose.
+        interval.workload.validate(&self.caps).map_err(|e| BenchError(e.to_string()))?;
+        let of = DataForm::of(interval);
+        // The data before go first: two intervals' are not held at once.
+        let old = self.ready.take().filter(|ready| ready.of == of);
         let data = match old {
-            Some(ready) => ready.data,
-            None => IntervalData::load(interval, blob, &self.caps).map_err(|e| BenchError(e.to_string()))?,
+            Some(ready) => ready.data.clone(),
+            None => {
+                let loaded = IntervalData::load(interval, blob, &self.caps);
+                Arc::new(loaded.map_err(|e| BenchError(e.to_string()))?)
+            }
         };
-        self.ready = Some(Ready {
+        self.ready = Some(Arc::new(Ready {
             parent: interval.parent,
-            data_root,
+            of,
             public: data.public(plan),
             data,
             workload: interval.workload.clone(),
-        });
+        }));
         Ok(())
+    }
+
+    fn has_data(&self, interval: &Interval) -> bool {
+        self.ready.as_ref().is_some_and(|ready| ready.of == DataForm::of(interval))
     }
 
     fn holds(&self, blob: &BlobRef, end: Option<Hash32>) -> bool {
         self.kept.iter().any(|k| k.root == blob.root && Some(k.end) == end)
-            || self.ready.as_ref().is_some_and(|r| r.data_root == Some(blob.root))
+    }
+
+    fn caps(&self) -> &Caps {
+        &self.caps
     }
 
     fn train(
@@ -145,10 +171,8 @@ impl Workbench for TrainBench {
         progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Product, BenchError> {
         let start = Instant::now();
-        let ready = self.ready.take().ok_or_else(|| BenchError("no data".into()))?;
-        let result = self.train_on(order, base, &ready, cancel, progress, start);
-        self.ready = Some(ready);
-        result
+        let ready = self.ready.clone().ok_or_else(|| BenchError("no data".into()))?;
+        self.train_on(order, base, &ready, cancel, progress, start)
     }
 }
 
@@ -213,4 +237,61 @@ fn train_in_time(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use podl_chain_spec::ChainSpec;
+    use podl_nas::data::{encode_dataset, generate, input_table};
+
+    use super::*;
+
+    fn interval(train_images: u32) -> (Interval, Vec<u8>) {
+        let spec = ChainSpec::load("dev").unwrap();
+        let images = generate(&[1; 32], 60);
+        let blob = encode_dataset(&images);
+        let data = BlobRef { root: blob_root(&blob), bytes: blob.len() as u64 };
+        let interval = Interval {
+            parent: Hash32([u8::try_from(train_images).unwrap(); 32]),
+            height: 1,
+            task: Hash32([2; 32]),
+            round: 0,
+            workload: Workload { input_table: input_table(&images), ..Workload::filler(&spec) },
+            data: DataSource::Published { data, train_images },
+            score_macs: spec.caps.score_macs,
+            baseline: None,
+        };
+        (interval, blob)
+    }
+
+    fn bench() -> TrainBench {
+        TrainBench::new(1, ChainSpec::load("dev").unwrap().caps, TrainSettings::default()).unwrap()
+    }
+
+    const PLAN: EvaluationPlan = EvaluationPlan { public_images: 5, holdout_images: 0 };
+
+    #[test]
+    fn a_blob_that_another_task_cuts_elsewhere_is_other_data() {
+        let mut bench = bench();
+        let ((first, blob), (second, _)) = (interval(40), interval(30));
+        let images = |bench: &TrainBench| bench.ready.as_ref().map(|ready| ready.data.train.len());
+        assert!(!bench.has_data(&first));
+        bench.prepare(&first, PLAN, Some(&blob)).unwrap();
+        assert!(bench.has_data(&first) && !bench.has_data(&second));
+        assert_eq!(images(&bench), Some(40));
+        assert!(bench.prepare(&second, PLAN, None).is_err(), "its data are not here");
+        bench.prepare(&second, PLAN, Some(&blob)).unwrap();
+        assert_eq!(images(&bench), Some(30));
+        let next_round = Interval { parent: Hash32([9; 32]), round: 1, ..second };
+        bench.prepare(&next_round, PLAN, None).unwrap();
+        assert_eq!(images(&bench), Some(30), "the next round has them");
+    }
+
+    #[test]
+    fn workloads_that_no_chain_has_are_no_work() {
+        let (mut interval, blob) = interval(40);
+        interval.workload.space.filters = vec![u16::MAX];
+        let refused = bench().prepare(&interval, PLAN, Some(&blob)).unwrap_err();
+        assert!(refused.to_string().contains("filters"), "{refused}");
+    }
 }

@@ -40,18 +40,26 @@ impl Manager {
         effects.push(Effect::Reply { miner, reply: Box::new(reply) });
     }
 
+    /// Whether a miner is not heard at all now, and what it is told: [`Manager::handle`] would say the same whatever else it
+    /// asks, so that its request need not be looked at. Only a Hello makes a miner known.
+    pub fn turns_away(&self, miner: &MinerId, is_hello: bool, now_ms: u64) -> Option<(Refusal, u64)> {
+        let now_ms = self.now_ms.max(now_ms);
+        match self.miners.get(miner) {
+            None => (!is_hello).then_some((Refusal::Unknown, 0)),
+            Some(record) => record.turned_away(now_ms, self.params.requests_per_s),
+        }
+    }
+
     /// Who may ask at all.
     fn gate(&mut self, miner: &MinerId, ask: &Ask) -> Result<(), (Refusal, u64)> {
         let (now_ms, per_s) = (self.now_ms, self.params.requests_per_s);
         let Some(record) = self.miners.get_mut(miner) else {
             return if matches!(ask, Ask::Hello { .. }) { Ok(()) } else { Err((Refusal::Unknown, 0)) };
         };
-        if record.is_suspended(now_ms) {
-            return Err((Refusal::Suspended, record.suspended_until_ms - now_ms));
+        if let Some(refusal) = record.turned_away(now_ms, per_s) {
+            return Err(refusal);
         }
-        if !record.take_token(now_ms, per_s) {
-            return Err((Refusal::RateLimited, 1000));
-        }
+        record.take_token(now_ms, per_s);
         record.heard_ms = now_ms;
         // A miner that was only slow is back; its lost lease stays lost.
         record.online = true;

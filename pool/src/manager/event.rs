@@ -152,6 +152,39 @@ pub enum Event {
     Tick,
 }
 
+impl Event {
+    /// What the manager is told in place of an event that it panics at: that a request was broken, so that nobody repeats
+    /// it for ever, and that a check came to nothing, so that nobody waits for it. None where nothing can stand in.
+    pub(crate) fn stand_in(&self) -> Option<Self> {
+        let reason = || "the manager panicked at the result".to_owned();
+        match self {
+            Self::Asked { ask: Ask::Broken, .. } => None,
+            Self::Asked { miner, .. } => Some(Self::Asked { miner: *miner, ask: Ask::Broken }),
+            Self::Evaluated { job, .. } => Some(Self::Evaluated { job: *job, outcome: Outcome::Failed(reason()) }),
+            Self::Audited { audit, .. } => Some(Self::Audited { audit: *audit, verdict: Verdict::Undecided(reason()) }),
+            _ => None,
+        }
+    }
+
+    /// What it is, in a word.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::IntervalStarted { .. } => "interval started",
+            Self::IntervalEnded { .. } => "interval ended",
+            Self::Asked { .. } => "asked",
+            Self::CalibrationChecked { .. } => "calibration checked",
+            Self::Evaluated { .. } => "evaluated",
+            Self::StateArrived { .. } => "state arrived",
+            Self::Audited { .. } => "audited",
+            Self::CommitFailed { .. } => "commit failed",
+            Self::BlockWon(_) => "block won",
+            Self::BlockFinal { .. } => "block final",
+            Self::BlockLost { .. } => "block lost",
+            Self::Tick => "tick",
+        }
+    }
+}
+
 /// What the manager wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {

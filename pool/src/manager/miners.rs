@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::calibration::CalibrationJob;
 use crate::classes::Rating;
+use crate::protocol::Refusal;
 use crate::types::{AuditTally, BackupTally, LeaseId, MinerId};
 
 /// How far a miner's calibration is.
@@ -109,17 +110,25 @@ impl MinerRecord {
         }
     }
 
-    /// Takes a token for a request; false when there is none. The bucket holds two seconds' worth.
-    pub fn take_token(&mut self, now_ms: u64, per_s: u32) -> bool {
-        let passed_ms = now_ms.saturating_sub(self.tokens_at_ms);
-        self.tokens_at_ms = now_ms;
-        let full = u64::from(per_s) * 2000;
-        self.tokens_permille = self.tokens_permille.saturating_add(passed_ms.saturating_mul(per_s.into())).min(full);
-        let taken = self.tokens_permille >= 1000;
-        if taken {
-            self.tokens_permille -= 1000;
+    /// Whether it is not heard now, and what it is told: it is shut out, or has no token for a request.
+    pub fn turned_away(&self, now_ms: u64, per_s: u32) -> Option<(Refusal, u64)> {
+        if self.is_suspended(now_ms) {
+            return Some((Refusal::Suspended, self.suspended_until_ms.saturating_sub(now_ms)));
         }
-        taken
+        (self.tokens_permille(now_ms, per_s) < 1000).then_some((Refusal::RateLimited, 1000))
+    }
+
+    /// Takes a token for a request.
+    pub fn take_token(&mut self, now_ms: u64, per_s: u32) {
+        self.tokens_permille = self.tokens_permille(now_ms, per_s).saturating_sub(1000);
+        self.tokens_at_ms = now_ms;
+    }
+
+    /// Tokens that it has, in thousandths. The bucket holds two seconds' worth.
+    fn tokens_permille(&self, now_ms: u64, per_s: u32) -> u64 {
+        let passed_ms = now_ms.saturating_sub(self.tokens_at_ms);
+        let come = passed_ms.saturating_mul(per_s.into());
+        self.tokens_permille.saturating_add(come).min(u64::from(per_s) * 2000)
     }
 
     /// Whether it may be given work.

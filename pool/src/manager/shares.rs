@@ -53,16 +53,19 @@ impl Manager {
         own.any(|running| running.takes_shares(self.now_ms, self.params.grace_ms))
     }
 
-    /// Every check that needs no evaluation, the cheap ones first. The number is the penalty.
-    fn admit(&mut self, miner: &MinerId, share: &Share, is_model: bool) -> Result<Admitted, (Refusal, u32)> {
-        let now_ms = self.now_ms;
+    /// Whether a result is one that is waited for, as far as that can be said without its artefact: which network of its
+    /// lease it is of. The number is the penalty.
+    ///
+    /// # Errors
+    /// How it is refused whatever its artefact is, now and later.
+    pub fn looks_for(&self, miner: &MinerId, share: &Share) -> Result<usize, (Refusal, u32)> {
         let Some(running) = self.leases.get(share.lease).filter(|l| l.miner == *miner) else {
             return Err((Refusal::NoLease, 0));
         };
         let Some(search) = self.search.as_ref().filter(|s| s.parent() == running.lease.parent) else {
             return Err((Refusal::Late, 0));
         };
-        if !running.takes_shares(now_ms, self.params.grace_ms) {
+        if !running.takes_shares(self.now_ms, self.params.grace_ms) {
             return Err((Refusal::Late, 0));
         }
         // What waits of the miner itself counts twice, so that no one takes the last places from the others.
@@ -74,10 +77,18 @@ impl Manager {
         if share.images == 0 || share.correct > search.plan.public_images {
             return Err((Refusal::Malformed, 5));
         }
-        let index = assignment_of(running, share).ok_or((Refusal::OutsideLease, 5))?;
+        assignment_of(running, share).ok_or((Refusal::OutsideLease, 5))
+    }
+
+    /// Every check that needs no evaluation, the cheap ones first. The number is the penalty.
+    fn admit(&mut self, miner: &MinerId, share: &Share, is_model: bool) -> Result<Admitted, (Refusal, u32)> {
+        let now_ms = self.now_ms;
+        let index = self.looks_for(miner, share)?;
         if !is_model {
             return Err((Refusal::Malformed, 5));
         }
+        let running = self.leases.get(share.lease).ok_or((Refusal::NoLease, 0))?;
+        let search = self.search.as_ref().ok_or((Refusal::Late, 0))?;
         let lease = &running.lease;
         let image_macs = search.interval.training_macs(&share.architecture).map_err(|_| (Refusal::OutsideLease, 5))?;
         let (from, to) = share.left_permille;

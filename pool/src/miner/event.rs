@@ -83,6 +83,11 @@ pub enum MinerEvent {
         /// Its answer.
         digest: Hash32,
     },
+    /// A calibration could not be done.
+    NotCalibrated {
+        /// Why, in words.
+        reason: String,
+    },
     /// The interval's data are at hand.
     Prepared {
         /// Which interval.
@@ -112,6 +117,8 @@ pub enum MinerEvent {
         /// Which.
         state: BlobRef,
     },
+    /// The request under way was a result whose artefact is no longer here; it was not sent.
+    ResultGone,
     /// Hand the lease back and leave.
     Stop,
     /// Time has passed.

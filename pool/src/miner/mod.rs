@@ -134,6 +134,11 @@ impl Miner {
                     self.outbox.push_back(Request::Calibrated { seed: job.seed, digest });
                 }
             }
+            MinerEvent::NotCalibrated { reason } => {
+                if self.stage == Stage::Calibrating {
+                    self.go_offline(reason, BACKOFF_MS.1);
+                }
+            }
             MinerEvent::Prepared { parent } => {
                 self.prepared = Some(parent);
                 self.next_order(&mut effects);
@@ -145,6 +150,8 @@ impl Miner {
                 self.in_flight = None;
                 self.gone = Some(state);
             }
+            // Sending it again and again would keep everything else back.
+            MinerEvent::ResultGone => self.in_flight = None,
             MinerEvent::Stop => self.stop(&mut effects),
             MinerEvent::Tick => {}
         }
@@ -357,7 +364,9 @@ impl Miner {
         self.outbox.insert(place, request);
         self.outbox.retain(|r| !matches!(r, Request::Progress { .. }));
         while self.outbox.len() > MOST_QUEUED {
-            self.outbox.pop_back();
+            // Who is to leave leaves, whatever else there is.
+            let Some(last) = self.outbox.iter().rposition(|r| !matches!(r, Request::Leave)) else { break };
+            self.outbox.remove(last);
         }
     }
 

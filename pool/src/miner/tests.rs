@@ -2,6 +2,7 @@
 
 use podl_chain_spec::{ChainSpec, Hash32};
 use podl_consensus::workload::Workload;
+use proptest::prelude::*;
 
 use super::*;
 use crate::calibration::CalibrationJob;
@@ -209,4 +210,148 @@ fn a_state_that_is_gone_is_not_offered_again() {
     assert_eq!(sent(&mut miner, 120_040, MinerEvent::Tick), Some(Request::Lease), "its work goes on");
     assert_eq!(sent(&mut miner, 120_050, ack(Some(state))), Some(Request::Lease));
     assert_eq!(sent(&mut miner, 120_060, refused(Refusal::NoInterval, 60_000)), None, "it is not here");
+}
+
+#[test]
+fn a_calibration_that_cannot_be_done_is_not_waited_for() {
+    let mut miner = started();
+    let job = CalibrationJob { seed: [1; 32], steps: 1 };
+    assert_eq!(miner.handle(10, welcome(Some(job))), [MinerEffect::Calibrate(job)]);
+    assert_eq!(miner.next_wake_ms(), None);
+    miner.handle(20, MinerEvent::NotCalibrated { reason: "no memory".into() });
+    assert_eq!((miner.stage(), miner.offline().unwrap().reason.as_str()), (Stage::Offline, "no memory"));
+    assert_eq!(miner.next_wake_ms(), Some(20 + BACKOFF_MS.1), "it joins anew");
+}
+
+#[test]
+fn a_result_that_is_gone_keeps_nothing_back() {
+    let spec = ChainSpec::load("dev").unwrap();
+    let (lease, interval) = lease(&spec);
+    let (parent, plan) = (interval.parent, EvaluationPlan { public_images: 10, holdout_images: 0 });
+    let mut miner = started();
+    miner.handle(10, welcome(None));
+    let reply = Reply::Lease { lease: Box::new(lease), interval: Box::new(interval), plan };
+    miner.handle(20, MinerEvent::Replied(Box::new(reply)));
+    miner.handle(30, MinerEvent::Prepared { parent });
+    let artefact = BlobRef { root: Hash32([5; 32]), bytes: 10 };
+    let trained = Trained { artefact, images: 1, correct: 1, states: crate::training::States::default() };
+    let result = sent(&mut miner, 40, MinerEvent::Finished { order: 1, result: Some(trained) });
+    assert!(matches!(result, Some(Request::Submit { .. })));
+    assert_eq!(sent(&mut miner, 50, MinerEvent::ResultGone), None);
+    assert_eq!(miner.stage(), Stage::Joined, "its pool is there");
+    let beat = sent(&mut miner, 5000, MinerEvent::Tick);
+    assert!(matches!(beat, Some(Request::Progress { .. })), "{beat:?}");
+}
+
+#[test]
+fn a_miner_that_is_to_leave_leaves_whatever_is_asked_of_it() {
+    let mut miner = started();
+    idle(&mut miner);
+    miner.handle(60_030, MinerEvent::Stop);
+    // One wanted state after the other, each another one.
+    for number in 0..=20 {
+        let state = BlobRef { root: Hash32([number; 32]), bytes: 3 * CHUNK_BYTES as u64 };
+        miner.queue_chunk(state, &Request::Lease);
+    }
+    assert!(miner.outbox.contains(&Request::Leave), "{:?}", miner.outbox);
+    assert_eq!(miner.outbox.len(), MOST_QUEUED);
+}
+
+/// Numbers that a hostile manager would try.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), Just(1), 0u64..100_000, Just(u64::MAX / 2), Just(u64::MAX - 1), Just(u64::MAX)]
+}
+
+fn short() -> impl Strategy<Value = u16> {
+    prop_oneof![Just(0), 0u16..2000, Just(u16::MAX)]
+}
+
+fn hostile_lease() -> impl Strategy<Value = Reply> {
+    let numbers = (number(), number(), number(), number(), number());
+    let works = proptest::collection::vec((number(), any::<u32>(), any::<u8>()), 0..4);
+    (numbers, (short(), short(), 0u8..=64), works, [short(), short()], any::<u32>()).prop_map(
+        |((budget_macs, wall_ms, due_ms, seed, id), (from, to, steps), works, [filters, width], shard_images)| {
+            let spec = ChainSpec::load("dev").unwrap();
+            let mut workload = Workload { shard_images, ..Workload::filler(&spec) };
+            workload.space.filters = vec![filters];
+            workload.space.dense.width = width;
+            let whole = Subspace::whole(workload.space.clone());
+            let mut rng = SeededRng::new(&seed.to_le_bytes(), "networks");
+            let work = works.into_iter().map(|(images, batch, bytes)| Assignment {
+                rule: crate::training::TrainRule { batch: batch % 2000, ..Default::default() },
+                ..Assignment::new(
+                    whole.draw(&mut rng).unwrap(),
+                    (bytes > 100).then_some(BlobRef { root: Hash32([bytes; 32]), bytes: images }),
+                    images,
+                )
+            });
+            let interval = Interval {
+                parent: Hash32([1; 32]),
+                height: budget_macs,
+                task: Hash32([2; 32]),
+                round: 0,
+                workload,
+                data: DataSource::Filler { seed: [3; 32] },
+                score_macs: due_ms,
+                baseline: None,
+            };
+            let lease = Lease {
+                id: LeaseId(id),
+                parent: interval.parent,
+                purpose: Purpose::Explore,
+                work: work.collect(),
+                steps,
+                seed,
+                budget_macs,
+                wall_ms,
+                due_ms,
+                left_permille: from,
+                left_after_permille: to,
+            };
+            let plan = EvaluationPlan { public_images: shard_images, holdout_images: u32::MAX };
+            Reply::Lease { lease: Box::new(lease), interval: Box::new(interval), plan }
+        },
+    )
+}
+
+proptest! {
+    /// Whatever a manager says, its miner does not panic over it.
+    #[test]
+    fn numbers_of_a_hostile_manager_are_survived(
+        leases in proptest::collection::vec((hostile_lease(), number(), 1u64..10_000), 1..4),
+        [heartbeat_ms, retry_ms, state_bytes] in [number(), number(), number()],
+    ) {
+        let mut miner = started();
+        let state = BlobRef { root: Hash32([9; 32]), bytes: state_bytes };
+        let welcome = Reply::Welcome { fee_basis_points: u16::MAX, heartbeat_ms, calibrate: None, audit: Some(state) };
+        miner.handle(10, MinerEvent::Replied(Box::new(welcome)));
+        let (mut now_ms, mut order) = (10, 1);
+        for (lease, images, passed_ms) in leases {
+            let parent = Hash32([1; 32]);
+            miner.handle(now_ms, MinerEvent::Replied(Box::new(lease)));
+            for event in [
+                MinerEvent::Prepared { parent },
+                MinerEvent::Progressed { order, images },
+                MinerEvent::Tick,
+                MinerEvent::Finished {
+                    order,
+                    result: Some(Trained {
+                        artefact: state,
+                        images,
+                        correct: u32::MAX,
+                        states: crate::training::States::default(),
+                    }),
+                },
+                ack(Some(state)),
+                refused(Refusal::Busy, retry_ms),
+                MinerEvent::Finished { order: order + 1, result: None },
+                MinerEvent::Tick,
+            ] {
+                now_ms += passed_ms;
+                miner.handle(now_ms, event);
+                let _ = (miner.next_wake_ms(), miner.progress().map(|progress| progress.done_permille()));
+            }
+            order = miner.next_order;
+        }
+    }
 }

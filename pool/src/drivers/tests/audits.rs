@@ -106,8 +106,16 @@ impl Workbench for Hostile {
         self.inner.prepare(interval, plan, blob)
     }
 
+    fn has_data(&self, interval: &Interval) -> bool {
+        self.inner.has_data(interval)
+    }
+
     fn holds(&self, blob: &BlobRef, end: Option<Hash32>) -> bool {
         self.inner.holds(blob, end)
+    }
+
+    fn caps(&self) -> &podl_chain_spec::Caps {
+        self.inner.caps()
     }
 
     fn train(

@@ -3,6 +3,7 @@
 
 use podl_nas::data::{Dataset, encode_dataset, generate, input_table};
 
+use super::super::manager::Checks;
 use super::*;
 use crate::calibration;
 use crate::lease::HeartbeatRule;
@@ -29,15 +30,20 @@ impl Pool {
     }
 
     pub fn with(seed: u8, change: impl FnOnce(&mut PoolParams)) -> Self {
-        Self::over(seed, change, None)
+        Self::over(seed, change, |_| (), Checks::default())
     }
 
     /// A pool whose journal, artefacts and states are in a folder, and which goes on with what is there.
     pub fn kept(seed: u8, folder: &std::path::Path) -> Self {
-        Self::over(seed, |_| (), Some(folder))
+        Self::over(seed, |_| (), |config| keep_in(folder, config), Checks::default())
     }
 
-    fn over(seed: u8, change: impl FnOnce(&mut PoolParams), folder: Option<&std::path::Path>) -> Self {
+    pub fn over(
+        seed: u8,
+        change: impl FnOnce(&mut PoolParams),
+        set_up: impl FnOnce(&mut ManagerConfig),
+        checks: Checks,
+    ) -> Self {
         let mut spec = spec();
         spec.phases.train_ms = 60_000;
         spec.filler.conv_layers = 2;
@@ -56,12 +62,8 @@ impl Pool {
         change(&mut params);
         let (clock, time) = hand_clock();
         let mut config = config(&spec, params, seed, clock);
-        if let Some(folder) = folder {
-            config.journal = Some(Journal::open(&folder.join("journal")).unwrap());
-            config.store = Box::new(DirStore::open(&folder.join("artefacts")).unwrap());
-            config.states = Box::new(DirStore::open(&folder.join("states")).unwrap());
-        }
-        Self { manager: Arc::new(ManagerDriver::start(config).unwrap()), spec, time }
+        set_up(&mut config);
+        Self { manager: Arc::new(ManagerDriver::start_with(config, checks).unwrap()), spec, time }
     }
 
     /// An interval over small networks, on data of its own.
@@ -164,6 +166,13 @@ impl Pool {
         let rows = self.manager.share_list(&block).expect("a won block").rows;
         rows.iter().map(|row| (row.account, row.amount.0)).collect()
     }
+}
+
+/// Journal, artefacts and states in a folder.
+pub(super) fn keep_in(folder: &std::path::Path, config: &mut ManagerConfig) {
+    config.journal = Some(Journal::open(&folder.join("journal")).unwrap());
+    config.store = Box::new(DirStore::open(&folder.join("artefacts")).unwrap());
+    config.states = Box::new(DirStore::open(&folder.join("states")).unwrap());
 }
 
 pub(super) fn id(miner: u8) -> MinerId {
