@@ -15,6 +15,7 @@ use podl_pool::types::{DataSource, Interval};
 use super::PoolParts;
 use crate::service::input::CoreHandle;
 use crate::service::mining::{Committed, MiningEvent};
+use crate::service::watch;
 
 /// How often the manager looks at its clock.
 const TICK: Duration = Duration::from_millis(100);
@@ -74,6 +75,11 @@ impl Desk {
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
                 self.manager.tick();
+                if let Err(reason) = self.manager.health() {
+                    // A manager that leases and counts nothing is worse than none; a restart goes on from its journal.
+                    watch::report(&self.core, "podl-pool", reason);
+                    return;
+                }
                 self.look_again();
             }
         }
