@@ -197,6 +197,9 @@ async fn show(miners: &[MinerHandle], out: &Out) -> anyhow::Result<()> {
     let mut told: Vec<Option<(Line, Instant)>> = vec![None; miners.len()];
     while !miners.iter().any(MinerHandle::is_stopped) {
         for (index, (miner, told)) in miners.iter().zip(&mut told).enumerate() {
+            if let Err(reason) = miner.health() {
+                anyhow::bail!("the miner cannot go on: {reason}; start it again");
+            }
             let line = Line::new(&miner.status(), (miners.len() > 1).then_some(index + 1));
             if let Some(bar) = bars.get(index) {
                 bar.set_message(line.text());
