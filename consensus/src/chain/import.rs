@@ -53,8 +53,8 @@ impl Prepared {
     /// Takes the work for checked without checking it.
     ///
     /// # Correctness
-    /// Only where somebody trusted did check it: on one's own block that was just scored, or on a block so old that its
-    /// blobs are pruned (`limits.retain_blocks`) and that is below a block whose finality was proved.
+    /// Only where seats that are trusted did check it: on a block so old that its blobs are pruned
+    /// (`limits.retain_blocks`), with votes of a quorum of both sets for it.
     pub fn trust_work(self) -> Checked {
         self.with_work(None)
     }

@@ -35,8 +35,14 @@ pub enum Event {
     CandidateUnavailable(BlockHash),
     /// A valid block with the state after it, parents before children: a validated candidate, or one that sync brought.
     BlockImported(VerifiedBlock, Arc<Meta>),
-    /// No block that others would take could be made on this parent: the node's key proposes nothing on it any more.
-    ProposalFailed(BlockHash),
+    /// A block of the node's own on this parent is being checked, or (no longer under way) was not signed, so that the key
+    /// is free for another one. Meanwhile, and if no block that others would take can be made, it proposes nothing else.
+    Proposing {
+        /// The parent.
+        parent: BlockHash,
+        /// Whether it is.
+        is_under_way: bool,
+    },
     /// A vote, the node's own included.
     Vote(Verified<SignedVote>),
     /// Pending tasks all of whose blobs this node holds now, best first.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use podl_chain_spec::AccountId;
+
 use super::candidates::Check;
 use super::event::{Effect, Event};
 use super::port::ChainView;
@@ -20,11 +22,20 @@ use crate::verified::{Verified, VerifiedBlock};
 /// Messages kept that came before their parent, a few seconds' worth.
 const EARLY_KEPT: usize = 256;
 /// Of these, of one signer: what it may have on two parents.
-const EARLY_OF_SIGNER: usize = 6;
+pub(super) const EARLY_OF_SIGNER: usize = 6;
 /// Of these, closings, which carry whole lists.
 const EARLY_CLOSINGS: usize = 32;
 /// Keys kept for intervals that are not known yet.
 const KEYS_KEPT: usize = 32;
+
+/// Who signed a message that can come before its parent.
+fn signer_of(event: &Event) -> Option<AccountId> {
+    match event {
+        Event::Commitment(commitment) => Some(commitment.message.owner),
+        Event::Closing(closing) => Some(closing.closing.message.seat),
+        _ => None,
+    }
+}
 
 impl IntervalMachine {
     pub(super) fn take(&mut self, now: u64, event: Event, chain: &dyn ChainView, out: &mut Vec<Effect>) {
@@ -40,9 +51,10 @@ impl IntervalMachine {
                 self.on_checked(&hash, Check::Unavailable { retry });
             }
             Event::BlockImported(block, meta) => self.on_imported(now, block, meta, chain, out),
-            Event::ProposalFailed(parent) => {
+            Event::Proposing { parent, is_under_way } => {
+                let signed_before = self.signed.blocks.contains(&parent);
                 if let Some(round) = self.rounds.get_mut(&parent) {
-                    round.signed_block = true;
+                    round.signed_block = is_under_way || signed_before;
                 }
             }
             Event::Vote(vote) => self.on_vote(now, vote, out),
@@ -86,13 +98,7 @@ impl IntervalMachine {
 
     /// Keeps a message until its parent comes, if its signer has not filled his part of the room.
     fn keep_early(&mut self, event: Event) {
-        let signer = |event: &Event| match event {
-            Event::Commitment(commitment) => Some(commitment.message.owner),
-            Event::Closing(closing) => Some(closing.closing.message.seat),
-            _ => None,
-        };
-        let of_signer = self.early.iter().filter(|early| signer(early) == signer(&event)).count();
-        if of_signer >= EARLY_OF_SIGNER {
+        if signer_of(&event).is_some_and(|signer| self.early_of(&signer) >= EARLY_OF_SIGNER) {
             return;
         }
         let is_closing = |event: &Event| matches!(event, Event::Closing(..));
@@ -104,6 +110,11 @@ impl IntervalMachine {
             self.early.pop_front();
         }
         self.early.push_back(event);
+    }
+
+    /// How many messages of a signer wait for their parents.
+    pub(super) fn early_of(&self, signer: &AccountId) -> usize {
+        self.early.iter().filter(|early| signer_of(early) == Some(*signer)).count()
     }
 
     /// Takes what came before this block did.

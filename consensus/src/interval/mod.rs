@@ -31,7 +31,7 @@ use crate::guard::Guard;
 use crate::signed::Signed;
 use crate::state::{Checkpoint, Meta};
 use crate::tree::BlockTree;
-use crate::types::{BlockHash, Certificate, Closing, Commitment, Height, ListedClosing, ShardKey, SignedVote, TaskId};
+use crate::types::{BlockHash, Certificate, Commitment, Height, ListedClosing, ShardKey, SignedVote, TaskId};
 use crate::verified::{Verified, VerifiedBlock};
 
 pub use candidates::BLOCKS_PER_PRODUCER;
@@ -47,6 +47,18 @@ const ROUNDS_KEPT: usize = 16;
 const ROUNDS_BYTES: usize = 2 * candidates::SCORED_BYTES;
 /// Scored candidates checked at a time: a second one, so that one whose blobs come slowly does not hold up the rest.
 const CHECKS_AT_ONCE: usize = 2;
+
+/// What a message can tell the machine, seen before its signatures are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It may be new.
+    Fresh,
+    /// It is held byte for byte, so its signatures stand.
+    Held,
+    /// It is beyond what its signer can have listed or kept, comes too late, or differs from what is held in signatures
+    /// only.
+    Nothing,
+}
 
 /// What the seat's key signed before this start.
 #[derive(Clone, Debug, Default)]
@@ -201,15 +213,27 @@ impl IntervalMachine {
         self.key_of(self.rounds.get(parent)?)
     }
 
-    /// Whether a commitment is within what one owner can have listed in its interval, as far as that is known here.
-    pub fn wants_commitment(&self, commitment: &Commitment) -> bool {
-        let round = self.rounds.get(&commitment.parent);
-        round.is_none_or(|round| round.wants_commitment(commitment, &self.limits))
+    /// What a commitment can tell the machine.
+    pub fn news_of_commitment(&self, commitment: &Signed<Commitment>) -> News {
+        let message = &commitment.message;
+        if !self.tree.contains(&message.parent) {
+            return self.early_news(&message.owner);
+        }
+        self.rounds.get(&message.parent).map_or(News::Fresh, |round| round.news_of_commitment(commitment, &self.limits))
     }
 
-    /// Whether a closing may tell something new: of a seat that closed twice nothing does.
-    pub fn wants_closing(&self, closing: &Closing) -> bool {
-        self.rounds.get(&closing.parent).is_none_or(|round| !round.is_caught(&closing.seat))
+    /// What a closing can tell the machine.
+    pub fn news_of_closing(&self, listed: &ListedClosing) -> News {
+        let message = &listed.closing.message;
+        if !self.tree.contains(&message.parent) {
+            return self.early_news(&message.seat);
+        }
+        self.rounds.get(&message.parent).map_or(News::Fresh, |round| round.news_of_closing(listed))
+    }
+
+    /// Of a parent that is not known here: whether there is room for one more message of this signer.
+    fn early_news(&self, signer: &AccountId) -> News {
+        if self.early_of(signer) < intake::EARLY_OF_SIGNER { News::Fresh } else { News::Nothing }
     }
 
     /// Whether a key with this hash is held, or was found to be no use.
@@ -217,9 +241,10 @@ impl IntervalMachine {
         self.keys.iter().any(|(known, _)| known == hash) || self.bad_keys.contains(hash)
     }
 
-    /// A block on `parent` that the node holds, checked or not: for peers that ask for it.
+    /// A block that the node holds and did not refute: for peers that ask for it.
     pub fn candidate(&self, hash: &BlockHash) -> Option<VerifiedBlock> {
-        self.rounds.values().find_map(|round| round.candidates.get(hash)).map(|c| c.block.clone())
+        let held = self.rounds.values().find_map(|round| round.candidates.get(hash));
+        held.filter(|c| c.check != candidates::Check::Refused).map(|c| c.block.clone())
     }
 
     /// The node's current interval's phase, with its parent.

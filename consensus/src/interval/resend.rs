@@ -96,9 +96,12 @@ impl IntervalMachine {
     fn want_blocks(&mut self, now: u64, slowest: u64, out: &mut Vec<Effect>) {
         let step = self.phases.view_ms;
         let mut missing = self.votes.unknown_blocks(&self.tree);
-        missing.retain(|hash| !self.rounds.values().any(|round| round.candidates.get(hash).is_some()));
-        self.resend.wanted.retain(|hash, _| missing.contains(hash));
-        for hash in missing.into_iter().take(WANTED) {
+        missing.retain(|hash, _| !self.rounds.values().any(|round| round.candidates.get(hash).is_some()));
+        self.resend.wanted.retain(|hash, _| missing.contains_key(hash));
+        // Those that most seats name first: made-up ones of a few hide nobody's.
+        let mut missing: Vec<(BlockHash, usize)> = missing.into_iter().collect();
+        missing.sort_by_key(|(_, seats)| std::cmp::Reverse(*seats));
+        for (hash, _) in missing.into_iter().take(WANTED) {
             let repeat = self.resend.wanted.entry(hash).or_insert(Repeat { due: now, step });
             if repeat.ring(now, slowest) {
                 out.push(Effect::FetchBlock(hash));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use podl_chain_spec::{AccountId, Hash32, Limits};
 
+use super::News;
 use super::candidates::Candidates;
 use super::timeline::Timeline;
 use crate::interval_context::IntervalContext;
@@ -22,6 +23,8 @@ pub(super) struct Round {
     /// First seen before the node closed and before it saw the key, by owner.
     commitments: BTreeMap<AccountId, Vec<Verified<Signed<Commitment>>>>,
     closings: BTreeMap<AccountId, Verified<ListedClosing>>,
+    /// How many commitments of each owner were heard, kept or not.
+    heard: BTreeMap<AccountId, usize>,
     /// How often each commitment is listed, with its owner.
     tally: BTreeMap<Hash32, (AccountId, usize)>,
     /// Seats that closed twice.
@@ -54,6 +57,7 @@ impl Round {
             timeline: Timeline::default(),
             candidates: Candidates::default(),
             commitments: BTreeMap::new(),
+            heard: BTreeMap::new(),
             closings: BTreeMap::new(),
             tally: BTreeMap::new(),
             caught: BTreeSet::new(),
@@ -75,19 +79,35 @@ impl Round {
         self.commitments.get(owner).map_or(0, Vec::len)
     }
 
-    /// Whether the owner can have one more, or it is one that is held.
-    pub fn wants_commitment(&self, commitment: &Commitment, limits: &Limits) -> bool {
-        let own = self.commitments.get(&commitment.owner).map_or(&[][..], Vec::as_slice);
-        own.len() < usize::from(limits.commitments_per_owner) || own.iter().any(|held| held.message == *commitment)
+    /// What a commitment can tell: nothing once collecting is over, and nothing beyond twice what its owner may have
+    /// listed, kept or not. What is passed on costs every node a signature's check.
+    pub fn news_of_commitment(&self, commitment: &Signed<Commitment>, limits: &Limits) -> News {
+        let owner = &commitment.message.owner;
+        let own = self.commitments.get(owner).map_or(&[][..], Vec::as_slice);
+        if let Some(held) = own.iter().find(|held| held.message == commitment.message) {
+            return if **held == *commitment { News::Held } else { News::Nothing };
+        }
+        let heard = self.heard.get(owner).copied().unwrap_or_default();
+        let is_over = self.timeline.closed.is_some() || self.key_seen;
+        let too_many = heard >= 2 * usize::from(limits.commitments_per_owner);
+        if is_over || too_many { News::Nothing } else { News::Fresh }
     }
 
-    /// Whether the seat was caught closing twice.
-    pub fn is_caught(&self, seat: &AccountId) -> bool {
-        self.caught.contains(seat)
+    /// What a closing can tell: of each seat the first, and another one, which is evidence.
+    pub fn news_of_closing(&self, listed: &ListedClosing) -> News {
+        let message = &listed.closing.message;
+        match self.closings.get(&message.seat) {
+            Some(held) if **held == *listed => News::Held,
+            // Any valid signature of the same messages may stand in a list: the first that came does.
+            Some(held) if held.closing.message == *message => News::Nothing,
+            Some(_) if self.caught.contains(&message.seat) => News::Nothing,
+            _ => News::Fresh,
+        }
     }
 
     /// Notes a commitment for the node's own list. Returns whether it is new and in time.
     pub fn add_commitment(&mut self, commitment: Verified<Signed<Commitment>>, limits: &Limits) -> bool {
+        *self.heard.entry(commitment.message.owner).or_default() += 1;
         let (message, context) = (&commitment.message, &self.context);
         let fits = message.parent == context.parent.block
             && message.task == context.task

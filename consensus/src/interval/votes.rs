@@ -188,12 +188,16 @@ impl VotePool {
         })
     }
 
-    /// Blocks that votes name and the tree lacks: of each seat those of its two highest heights, so that neither a
-    /// flood of votes nor one lost block makes this long.
-    pub fn unknown_blocks(&self, tree: &BlockTree) -> BTreeSet<BlockHash> {
+    /// Blocks that votes name and the tree lacks, with how many seats name each: of each seat those of its two highest
+    /// heights, so that neither a flood of votes nor one lost block makes this long.
+    pub fn unknown_blocks(&self, tree: &BlockTree) -> BTreeMap<BlockHash, usize> {
         let latest = self.votes.values().flat_map(|heights| heights.iter().rev().take(2));
         let above = latest.filter(|(height, _)| **height > tree.root().height).flat_map(|(_, votes)| votes);
-        above.map(|vote| vote.message.block).filter(|block| !tree.contains(block)).collect()
+        let mut named = BTreeMap::new();
+        for block in above.map(|vote| vote.message.block).filter(|block| !tree.contains(block)) {
+            *named.entry(block).or_default() += 1;
+        }
+        named
     }
 
     /// Every vote above a height, for peers that may lack them.
@@ -267,7 +271,7 @@ mod tests {
         assert_eq!(pool.insert(vote(99, a1, 0)), VoteInsert::Refused);
         assert_eq!(pool.insert(vote(3, Checkpoint { height: 2000, ..a1 }, 0)), VoteInsert::Refused);
         assert_eq!(pool.insert(vote(3, a1, 7)), VoteInsert::New, "another justified height than the block's");
-        assert_eq!(pool.unknown_blocks(&tree), BTreeSet::from([a1.block]));
+        assert_eq!(pool.unknown_blocks(&tree), BTreeMap::from([(a1.block, 4)]));
         assert!(pool.on(&tree, &a1.block).is_empty() && choose_head(&tree, &pool) == root());
         grow(&mut tree, root().block, 1, root());
         assert!(pool.unknown_blocks(&tree).is_empty());

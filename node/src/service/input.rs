@@ -6,7 +6,7 @@ use libp2p::PeerId;
 use podl_chain_spec::Hash32;
 use podl_consensus::chain::{Checked, CheckedProposal};
 use podl_consensus::rules::BlockError;
-use podl_consensus::types::{BlockHash, ShardKey};
+use podl_consensus::types::{BlockHash, Height, ShardKey};
 use podl_engine::wire::SyncResponse;
 use podl_network::NetworkEvent;
 use tokio::sync::oneshot;
@@ -32,9 +32,9 @@ pub(super) enum Input {
     /// A task's blobs were fetched, or not.
     TaskBlobs { task: Hash32, all: bool },
     /// The worker checked a block.
-    Worked { hash: BlockHash, result: Box<Result<Checked, BlockError>> },
+    Worked { hash: BlockHash, height: Height, result: Box<Result<Checked, BlockError>> },
     /// The worker checked a block of this node's own before it is signed.
-    OwnChecked(Box<Result<CheckedProposal, (BlockHash, BlockError)>>),
+    OwnChecked { parent: BlockHash, result: Box<Result<CheckedProposal, (BlockHash, BlockError)>> },
     /// A thread that the node cannot do without has ended.
     ThreadEnded { name: &'static str, reason: String },
     /// The worker tried a key on its shard; `None` when the shard is not here.

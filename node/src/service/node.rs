@@ -144,7 +144,8 @@ impl Node {
             result
         })?;
         let (pool_sender, pool_requests) = mpsc::channel(POOL_REQUESTS);
-        tokio::spawn(forward(events, handle.clone(), network.clone(), pool_sender));
+        let forwarding = tokio::spawn(forward(events, handle.clone(), network.clone(), pool_sender));
+        tokio::spawn(watch_events(forwarding, handle.clone()));
         let api = Api(Arc::new(Shared {
             core: handle.clone(),
             network: network.clone(),
@@ -327,8 +328,14 @@ async fn forward(
             }
         }
     }
-    // While the node stops, the core has heard of that first.
-    let reason = "it gives no more events".to_owned();
+}
+
+/// Ends the node when nothing comes from the network any more. While it stops by itself, the core has heard of that first.
+async fn watch_events(forwarding: tokio::task::JoinHandle<()>, core: CoreHandle) {
+    let reason = match forwarding.await {
+        Ok(()) => "it gives no more events".to_owned(),
+        Err(error) => error.to_string(),
+    };
     let _ = tokio::task::spawn_blocking(move || watch::report(&core, "network", reason)).await;
 }
 

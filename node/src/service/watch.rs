@@ -22,9 +22,11 @@ pub(super) fn spawn(
 
 /// Tells the core that something it needs has ended. Blocks while the core's queue is full.
 pub(super) fn report(core: &CoreHandle, name: &'static str, reason: String) {
-    tracing::error!(name, reason, "a part of the node has ended");
-    // A core that is gone has stopped already.
-    let _ = core.send(Input::ThreadEnded { name, reason });
+    let said = reason.clone();
+    // A core that is gone has stopped already, and this is part of it.
+    if core.send(Input::ThreadEnded { name, reason }).is_ok() {
+        tracing::error!(name, reason = said, "a part of the node has ended");
+    }
 }
 
 /// What a panic said.

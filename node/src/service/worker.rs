@@ -36,9 +36,15 @@ pub(super) enum Job {
     ScoreOwn { interval: Arc<IntervalContext>, key: Option<ShardKey>, shard: Box<WorkJob>, models: Vec<OwnModel> },
 }
 
+struct Lines {
+    own: Sender<Job>,
+    others: Sender<Job>,
+    posted: Sender<()>,
+}
+
 /// The worker. Dropping it ends the thread after the job in hand.
 pub(super) struct Worker {
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Lines>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -57,10 +63,11 @@ impl Worker {
         verifier: Box<dyn WorkVerifier>,
         core: CoreHandle,
     ) -> std::io::Result<Self> {
-        let (jobs, queue) = channel();
+        let ((own, own_jobs), (others, other_jobs), (posted, words)) = (channel(), channel(), channel());
+        let queue = Jobs { own: own_jobs, others: other_jobs, posted: words };
         let context = Context { spec, blobs, verifier, core: core.clone() };
         let thread = watch::spawn(NAME, core, move || work(&context, &queue))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self { jobs: Some(Lines { own, others, posted }), thread: Some(thread) })
     }
 
     /// Queues a job. Jobs are bounded by those who ask: the interval machine checks few candidates at a time.
@@ -69,8 +76,11 @@ impl Worker {
     /// [`CoreError::ThreadEnded`] when nobody is there to do it.
     pub fn post(&self, job: Job) -> Result<(), CoreError> {
         let ended = || CoreError::ThreadEnded { name: NAME, reason: "it takes no more jobs".into() };
-        let jobs = self.jobs.as_ref().ok_or_else(ended)?;
-        jobs.send(job).map_err(|_| ended())
+        let lines = self.jobs.as_ref().ok_or_else(ended)?;
+        let is_own = matches!(job, Job::CheckOwn { .. } | Job::ScoreOwn { .. } | Job::TryKey { .. });
+        let line = if is_own { &lines.own } else { &lines.others };
+        line.send(job).map_err(|_| ended())?;
+        lines.posted.send(()).map_err(|_| ended())
     }
 }
 
@@ -84,9 +94,25 @@ impl Drop for Worker {
     }
 }
 
-fn work(context: &Context, queue: &Receiver<Job>) {
-    while let Ok(job) = queue.recv() {
-        if context.core.send(context.run(job)).is_err() {
+/// Jobs in two lines: what this node's own block waits for goes before what others made it check.
+struct Jobs {
+    own: Receiver<Job>,
+    others: Receiver<Job>,
+    /// One word for each job in either.
+    posted: Receiver<()>,
+}
+
+impl Jobs {
+    /// The next job; none when nobody can post any more.
+    fn next(&self) -> Option<Job> {
+        self.posted.recv().ok()?;
+        self.own.try_recv().or_else(|_| self.others.try_recv()).ok()
+    }
+}
+
+fn work(context: &Context, queue: &Jobs) {
+    while let Some(job) = queue.next() {
+        if context.run(job).is_some_and(|done| context.core.send(done).is_err()) {
             return;
         }
     }
@@ -103,28 +129,30 @@ fn contained<T>(what: &str, job: impl FnOnce() -> T) -> Option<T> {
 }
 
 impl Context {
-    fn run(&self, job: Job) -> Input {
+    fn run(&self, job: Job) -> Option<Input> {
         let source = |root: &BlobRoot| blob(&self.blobs, root);
         let verifier = self.verifier.as_ref();
         match job {
             Job::Check { prepared } => {
-                let hash = prepared.hash();
+                let (hash, height) = (prepared.hash(), prepared.block().height());
                 let checked = contained("the work of a block", || prepared.check_work(&source, verifier));
-                Input::Worked { hash, result: Box::new(checked.unwrap_or(Err(BlockError::Panicked))) }
+                Some(Input::Worked { hash, height, result: Box::new(checked.unwrap_or(Err(BlockError::Panicked))) })
             }
             Job::CheckOwn { proposed } => {
-                let name = proposed.unsigned().header.hash();
+                let header = &proposed.unsigned().header;
+                let (parent, name) = (header.parent, header.hash());
                 let checked = contained("the work of an own block", || proposed.check_work(&source, verifier));
                 let result = checked.unwrap_or(Err(BlockError::Panicked)).map_err(|error| (name, error));
-                Input::OwnChecked(Box::new(result))
+                Some(Input::OwnChecked { parent, result: Box::new(result) })
             }
             Job::TryKey { shard, key, key_hash } => {
-                let opens = contained("a released key", || try_key(&shard, &source, verifier)).unwrap_or(Some(false));
-                Input::ShardTried { key, key_hash, opens }
+                // Without an answer the key counts as released: a fault of this node is no reason to call a round void.
+                let opens = contained("a released key", || try_key(&shard, &source, verifier))?;
+                Some(Input::ShardTried { key, key_hash, opens })
             }
             Job::ScoreOwn { interval, key, shard, models } => {
                 let best = contained("own models", || self.score_own(&interval, &shard, models)).flatten();
-                Input::ScoredOwn(ScoredOwn { parent: interval.parent.block, key, best })
+                Some(Input::ScoredOwn(ScoredOwn { parent: interval.parent.block, key, best }))
             }
         }
     }

@@ -73,6 +73,14 @@ impl Database {
         self.row(columns::BLOCKS, hash.as_bytes())?.map(|bytes| decode("a block", &bytes)).transpose()
     }
 
+    /// Whether a block is stored.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub fn has_block(&self, hash: &BlockHash) -> Result<bool, StorageError> {
+        Ok(self.row(columns::BLOCKS, hash.as_bytes())?.is_some())
+    }
+
     /// Hash of the final block at a height. Genesis has no block.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Bounds on what strangers can make a node keep or do.
 
 use super::*;
-use crate::interval::BLOCKS_PER_PRODUCER;
+use crate::interval::{BLOCKS_PER_PRODUCER, News};
 use crate::signed::Signed;
 use crate::testkit::{number_hash, signing_key};
 use crate::types::{Block, Commitment, Evidence, Outcome};
@@ -203,24 +203,45 @@ fn messages_on_unknown_parents_are_bounded() {
 }
 
 #[test]
-fn what_one_signer_sends_beyond_its_due_is_not_wanted() {
+fn what_can_tell_nothing_is_seen_before_its_signatures_are() {
     let mut bed = Bed::new(1);
     let parent = bed.base();
-    let rounds: Vec<Round> = (0..4).map(|_| bed.h.commit(parent, 10, 40)).collect();
-    for round in &rounds[..3] {
-        assert!(bed.m.wants_commitment(&round.commitment.message));
+    let rounds: Vec<Round> = (0..8).map(|_| bed.h.commit(parent, 10, 40)).collect();
+    let news = |bed: &Bed, n: usize| bed.m.news_of_commitment(&rounds[n].commitment);
+    for round in &rounds[..6] {
+        assert_eq!(bed.m.news_of_commitment(&round.commitment), News::Fresh);
         bed.feed(Event::Commitment(unchecked(round.commitment.clone())));
     }
-    assert!(bed.m.wants_commitment(&rounds[0].commitment.message), "held, and passed on to who missed it");
-    assert!(!bed.m.wants_commitment(&rounds[3].commitment.message));
+    assert_eq!((news(&bed, 0), news(&bed, 5), news(&bed, 7)), (News::Held, News::Nothing, News::Nothing));
+    let mut resigned = rounds[0].commitment.clone();
+    resigned.signature.0[0] ^= 1;
+    assert_eq!(bed.m.news_of_commitment(&resigned), News::Nothing, "one signature of a message is enough");
+    let late = bed.h.commit(parent, 11, 40);
+    assert_eq!(bed.m.news_of_commitment(&late.commitment), News::Fresh);
+    bed.at(D);
+    assert_eq!(bed.m.news_of_commitment(&late.commitment), News::Nothing, "it closed");
+
+    let closing = |bed: &Bed, rounds: &[Round]| bed.h.closing(parent, &account(0), rounds).into_inner();
+    assert_eq!(bed.m.news_of_closing(&closing(&bed, &rounds[..1])), News::Fresh);
     bed.others_close(&[0], &rounds[..1]);
-    let other = bed.h.closing(parent, &account(0), &rounds[..2]);
-    assert!(bed.m.wants_closing(&other.closing.message), "the second is evidence");
+    assert_eq!(bed.m.news_of_closing(&closing(&bed, &rounds[..1])), News::Held);
+    let mut other_signature = closing(&bed, &rounds[..1]);
+    other_signature.list.0[0].signature.0[0] ^= 1;
+    assert_eq!(bed.m.news_of_closing(&other_signature), News::Nothing);
+    assert_eq!(bed.m.news_of_closing(&closing(&bed, &rounds[..2])), News::Fresh, "the second is evidence");
     bed.others_close(&[0], &rounds[..2]);
-    let third = bed.h.closing(parent, &account(0), &rounds[..3]);
-    assert!(!bed.m.wants_closing(&third.closing.message), "a third says no more");
-    let vote = bed.h.vote(&account(0), bed.h.genesis(), &[]);
-    assert!(!bed.m.votes().holds(&vote));
+    assert_eq!(bed.m.news_of_closing(&closing(&bed, &rounds[..3])), News::Nothing, "a third says no more");
+}
+
+#[test]
+fn a_proposal_that_is_being_checked_keeps_its_place_and_a_failed_one_gives_it_back() {
+    let mut bed = Bed::new(1);
+    let parent = bed.base();
+    let own_views = |effects: &[Effect]| proposed(effects).is_some();
+    bed.feed(Event::Proposing { parent, is_under_way: true });
+    assert!(!own_views(&bed.at(D + 4_000 + 8 * VIEW)), "the key may be needed for it");
+    bed.feed(Event::Proposing { parent, is_under_way: false });
+    assert!(own_views(&bed.at(D + 4_000 + 16 * VIEW)));
 }
 
 #[test]

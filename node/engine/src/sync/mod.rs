@@ -31,8 +31,8 @@ pub const REQUEST_TIMEOUT_MS: u64 = 30_000;
 const RANGE_HEDGE_MS: u64 = 5_000;
 /// The same for a single block, for which a vote may wait.
 const SINGLE_HEDGE_MS: u64 = 2_000;
-/// Peers asked for a range at one time.
-const RANGE_REQUESTS: usize = 4;
+/// Of these, wanted because peers spoke of them: what votes name always finds room.
+const SINGLE_REQUESTS_OF_PEERS: usize = 8;
 
 /// Where a peer says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -282,7 +282,8 @@ impl<P: Ord + Clone> Sync<P> {
             effects.push(Effect::Penalise { peer, why: "claims a final block above its head" });
             return;
         }
-        self.peers.claim(peer, Some(status).filter(|status| status.head.height <= highest));
+        let own = self.own();
+        self.peers.claim(peer, Some(status).filter(|status| status.head.height <= highest), own);
     }
 
     fn on_gone(&mut self, peer: &P) {
@@ -382,6 +383,10 @@ impl<P: Ord + Clone> Sync<P> {
         }
     }
 
+    fn own(&self) -> Own {
+        Own { head: self.head.height, finalised: self.finalised.height }
+    }
+
     fn start(&mut self, now_ms: u64, peer: P, ask: Ask) -> u64 {
         let request = self.next_request;
         self.next_request += 1;
@@ -391,11 +396,21 @@ impl<P: Ord + Clone> Sync<P> {
     }
 
     fn ask_singles(&mut self, now_ms: u64, effects: &mut Vec<Effect<P>>) {
-        let mut free = SINGLE_REQUESTS
-            .saturating_sub(self.in_flight.values().filter(|f| matches!(f.ask, Ask::Single { .. })).count());
+        let singles = self.in_flight.values().filter_map(|flight| match flight.ask {
+            Ask::Single { hash } => Some(hash),
+            Ask::Range { .. } => None,
+        });
+        let (mut of_votes, mut of_peers) = (0usize, 0usize);
+        for hash in singles {
+            if self.wanted.is_of_votes(&hash) { of_votes += 1 } else { of_peers += 1 }
+        }
         for hash in self.wanted.due(now_ms) {
-            if free == 0 {
+            let is_of_votes = self.wanted.is_of_votes(&hash);
+            if of_votes + of_peers >= SINGLE_REQUESTS {
                 return;
+            }
+            if !is_of_votes && of_peers >= SINGLE_REQUESTS_OF_PEERS {
+                continue;
             }
             let Some(wanted) = self.wanted.get_mut(&hash) else { continue };
             let Some(peer) = self.peers.for_block(&wanted.named_by, &wanted.tried) else {
@@ -407,7 +422,11 @@ impl<P: Ord + Clone> Sync<P> {
             wanted.tried.push(peer.clone());
             wanted.in_flight += 1;
             wanted.hedge_ms = now_ms.saturating_add(SINGLE_HEDGE_MS);
-            free -= 1;
+            if is_of_votes {
+                of_votes += 1
+            } else {
+                of_peers += 1
+            }
             let request = self.start(now_ms, peer.clone(), Ask::Single { hash });
             effects.push(Effect::RequestBlock { peer, request, hash });
         }
@@ -416,12 +435,12 @@ impl<P: Ord + Clone> Sync<P> {
     fn ask_range(&mut self, now_ms: u64, effects: &mut Vec<Effect<P>>) {
         let ranges = || self.in_flight.values().filter(|f| matches!(f.ask, Ask::Range { .. }));
         let waits = |flight: &InFlight<P>| flight.since_ms.saturating_add(RANGE_HEDGE_MS) > now_ms;
-        if self.importing || ranges().any(waits) || ranges().count() >= RANGE_REQUESTS {
+        // One more each few seconds until the first has timed out: a handful in all.
+        if self.importing || ranges().any(waits) {
             return;
         }
         let busy: Vec<&P> = ranges().map(|flight| &flight.peer).collect();
-        let own = Own { head: self.head.height, finalised: self.finalised.height };
-        let Some((peer, from)) = self.peers.for_range(now_ms, own, &busy) else { return };
+        let Some((peer, from)) = self.peers.for_range(now_ms, self.own(), &busy) else { return };
         let request = self.start(now_ms, peer.clone(), Ask::Range { from });
         effects.push(Effect::RequestRange { peer, request, from, count: RANGE_BLOCKS });
     }

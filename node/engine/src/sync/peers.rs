@@ -25,10 +25,14 @@ pub(super) struct Peer {
     failures: u32,
     /// Whether its last range was imported.
     is_good: bool,
-    /// When it was last asked, counted in requests.
+    /// When it was last asked, counted in requests; for a newcomer when it came, so that it queues behind the others.
     asked: u64,
+    /// Order of arrival, since names are free to choose.
+    arrived: u64,
     /// Where its next range begins, when that is not above the head.
     cursor: Option<Height>,
+    /// Ranges in a row that did not connect.
+    strays: u32,
 }
 
 /// Where this node stands, as far as choosing a peer goes.
@@ -43,14 +47,14 @@ impl Peer {
     fn from(&self, own: Own) -> Option<Height> {
         let status = self.status?;
         let (head, finalised) = (status.head.height, status.finalised.height);
-        let has_more = head > own.head || finalised > own.finalised || self.cursor.is_some();
+        let has_more = head > own.head || finalised > own.finalised;
         let above = if head > own.head { own.head } else { own.finalised };
         let from = self.cursor.unwrap_or(above.saturating_add(1));
         (has_more && from <= head).then_some(from)
     }
 
-    fn rank(&self) -> (u32, bool, u64) {
-        (self.failures, !self.is_good, self.asked)
+    fn rank(&self) -> (u32, bool, u64, u64) {
+        (self.failures, !self.is_good, self.asked, self.arrived)
     }
 }
 
@@ -60,11 +64,12 @@ pub(super) struct Peers<P> {
     peers: BTreeMap<P, Peer>,
     grudges: BTreeMap<P, u32>,
     asked: u64,
+    arrived: u64,
 }
 
 impl<P: Ord + Clone> Peers<P> {
     pub fn new() -> Self {
-        Self { peers: BTreeMap::new(), grudges: BTreeMap::new(), asked: 0 }
+        Self { peers: BTreeMap::new(), grudges: BTreeMap::new(), asked: 0, arrived: 0 }
     }
 
     pub fn contains(&self, peer: &P) -> bool {
@@ -72,11 +77,16 @@ impl<P: Ord + Clone> Peers<P> {
     }
 
     /// Notes what a peer claims; `None` when that cannot be.
-    pub fn claim(&mut self, peer: P, status: Option<Status>) {
+    pub fn claim(&mut self, peer: P, status: Option<Status>, own: Own) {
         let failures = self.grudges.remove(&peer);
-        let known = self.peers.entry(peer).or_default();
+        let (asked, arrived) = (self.asked, self.arrived);
+        let known = self.peers.entry(peer).or_insert_with(|| Peer { asked, arrived, ..Peer::default() });
+        self.arrived = arrived.saturating_add(1);
         known.failures = known.failures.max(failures.unwrap_or(0));
         known.status = status;
+        if status.is_none_or(|status| status.head.height <= own.head) {
+            known.cursor = None;
+        }
     }
 
     pub fn remove(&mut self, peer: &P) {
@@ -100,12 +110,15 @@ impl<P: Ord + Clone> Peers<P> {
         ahead.min_by_key(|(_, known, _)| known.rank()).map(|(peer, _, from)| (peer.clone(), from))
     }
 
-    /// The peer to ask for a block: of those who named it, then of the others; none of `tried`.
+    /// The peer to ask for a block: of those who named it and of the others in turn; none of `tried`.
     pub fn for_block(&self, named_by: &[P], tried: &[P]) -> Option<P> {
         let fresh = |peer: &&P| !tried.contains(peer);
         let named = named_by.iter().filter(|peer| self.contains(peer)).find(fresh);
-        let others = || self.peers.iter().filter(|(peer, _)| fresh(peer)).min_by_key(|(_, known)| known.rank());
-        named.or_else(|| others().map(|(peer, _)| peer)).cloned()
+        let others = self.peers.iter().filter(|(peer, _)| fresh(peer)).min_by_key(|(_, known)| known.rank());
+        let other = others.map(|(peer, _)| peer);
+        // In turn: whoever names a block first need not have it, or may keep the node waiting.
+        let turn = if tried.len().is_multiple_of(2) { named.or(other) } else { other.or(named) };
+        turn.cloned()
     }
 
     /// Notes that a peer is asked for something.
@@ -119,7 +132,7 @@ impl<P: Ord + Clone> Peers<P> {
     /// A peer's range was imported: only that makes its failures forgotten.
     pub fn brought_blocks(&mut self, peer: &P) {
         if let Some(known) = self.peers.get_mut(peer) {
-            (known.failures, known.is_good, known.cursor) = (0, true, None);
+            (known.failures, known.is_good, known.cursor, known.strays) = (0, true, None, 0);
         }
     }
 
@@ -131,22 +144,19 @@ impl<P: Ord + Clone> Peers<P> {
     }
 
     /// A peer's range did not connect. It may be on another branch above the last final block, from where it is asked next;
-    /// whether that was tried already.
+    /// whether that was one time too many.
     pub fn did_not_connect(&mut self, peer: &P, finalised: Height) -> bool {
         let Some(known) = self.peers.get_mut(peer) else { return false };
-        let first = finalised.saturating_add(1);
-        if known.cursor.is_none() {
-            known.cursor = Some(first);
-            return false;
-        }
-        known.cursor = None;
-        true
+        known.strays = known.strays.saturating_add(1);
+        known.cursor = Some(finalised.saturating_add(1));
+        known.strays.is_multiple_of(2)
     }
 
-    /// Pauses a peer that did not answer what it never promised.
+    /// Leaves a peer alone for a while and asks others first, without blame.
     pub fn pause(&mut self, now_ms: u64, peer: &P) {
         if let Some(known) = self.peers.get_mut(peer) {
             known.paused_until_ms = now_ms.saturating_add(PAUSE_MS);
+            known.is_good = false;
         }
     }
 
@@ -155,7 +165,6 @@ impl<P: Ord + Clone> Peers<P> {
         self.pause(now_ms, peer);
         let Some(known) = self.peers.get_mut(peer) else { return false };
         known.failures = known.failures.saturating_add(1);
-        known.is_good = false;
         let too_often = known.failures.is_multiple_of(FAILURES_BEFORE_BLAME);
         if too_often {
             known.status = None;

@@ -352,3 +352,44 @@ fn no_number_that_a_peer_claims_reaches_arithmetic() {
         }
     }
 }
+
+#[test]
+fn a_newcomer_queues_behind_those_that_wait() {
+    let blocks = chain(40);
+    let mut sync = machine(&blocks);
+    // Liars with the lowest names come first and never answer; a fresh one comes every five seconds.
+    let far = Checkpoint { height: 900_000, block: Hash32([5; 32]) };
+    for peer in 0..4 {
+        sync.handle(0, claims(peer, far, far));
+    }
+    sync.handle(0, says(200, &blocks, 40, 30));
+    let (mut now, mut fresh) = (0, 10u8);
+    loop {
+        now += 5_000;
+        fresh += 1;
+        let mut effects = sync.handle(now, claims(fresh, far, far));
+        effects.extend(sync.handle(now, Event::Tick));
+        if range_asked(&effects).is_some_and(|(peer, ..)| peer == 200) {
+            return;
+        }
+        assert!(now < 60_000, "the honest peer is asked in its turn, whoever comes");
+    }
+}
+
+#[test]
+fn a_level_node_asks_nobody_for_what_it_has() {
+    let blocks = chain(9);
+    let mut sync = machine(&blocks);
+    let effects = sync.handle(0, says(7, &blocks, 2, 0));
+    let (peer, request, _) = range_asked(&effects).unwrap();
+    // Gossip brings the blocks meanwhile.
+    sync.handle(1, Event::Local { head: point(&blocks[2]), finalised: point(&blocks[0]) });
+    sync.handle(2, answer(peer, request, &blocks[1..3]));
+    let effects = sync.handle(3, Event::Processed { peer, range: RangeEnd::Known(2) });
+    assert!(effects.is_empty(), "{effects:?}");
+    for head in 3..6 {
+        let moved = sync.handle(4, Event::Local { head: point(&blocks[head]), finalised: point(&blocks[head - 2]) });
+        let told = sync.handle(5, says(7, &blocks, head, head - 2));
+        assert!(range_asked(&moved).is_none() && range_asked(&told).is_none());
+    }
+}

@@ -21,7 +21,7 @@ const NAMERS: usize = 4;
 /// Blocks whose namers are remembered before the block is wanted.
 const NAMED: usize = 256;
 /// Peers asked for one block at a time, one after the other while none answers.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 6;
 
 #[derive(Clone, Debug)]
 pub(super) struct Wanted<P> {
@@ -119,6 +119,11 @@ impl<P: Ord + Clone> WantedBlocks<P> {
 
     pub fn get_mut(&mut self, hash: &BlockHash) -> Option<&mut Wanted<P>> {
         self.wanted.get_mut(hash)
+    }
+
+    /// Whether votes name a wanted block.
+    pub fn is_of_votes(&self, hash: &BlockHash) -> bool {
+        self.wanted.get(hash).is_some_and(|wanted| wanted.of_votes)
     }
 
     /// Blocks that somebody may be asked for now, those that votes name first.

@@ -2,6 +2,8 @@
 
 use podl_consensus::chain::{BlockParts, Claim};
 use podl_consensus::interval::{ChainView, Effect, Event, Message, Phase};
+use podl_consensus::rules::commitments::check_list;
+use podl_consensus::rules::vote;
 use podl_consensus::shard::key_hash;
 use podl_consensus::state::Checkpoint;
 use podl_consensus::types::{ClosingList, Height, ListedClosing, OutcomeKind, ShardKey, TaskId, Vote};
@@ -66,9 +68,20 @@ impl Core {
     }
 
     fn sign_closing(&mut self, parent: Checkpoint, list: ClosingList) -> Result<(), CoreError> {
+        // Checked as others will before the guard's one closing on this parent is given away.
+        let stands = list.0.iter().all(|commitment| commitment.verify(&self.chain_hash).is_ok());
+        let interval = self.view.interval(&parent.block);
+        let is_of_interval = interval.is_some_and(|interval| {
+            let names = (&interval.parent.block, &interval.task, interval.round);
+            check_list(&self.spec.limits, names, list.0.iter().map(|commitment| &commitment.message)).is_ok()
+        });
+        if !stands || !is_of_interval {
+            tracing::error!(parent = parent.height, "others would refuse this node's list: it does not close");
+            return Ok(());
+        }
         let Some((closing, list)) = self.signed("closing", |s| s.closing(parent, list))? else { return Ok(()) };
         tracing::debug!(parent = parent.height, commitments = list.0.len(), "closed");
-        // Checked as others will, above all the list: what they refuse must not leave.
+        // An earlier one may come back, of before a restart.
         match Verified::check(&self.spec, &self.chain_hash, ListedClosing { closing, list }) {
             Ok(closing) => {
                 self.publish(&Gossip::Closing((*closing).clone()));
@@ -82,6 +95,10 @@ impl Core {
     fn cast_vote(&mut self, block: Checkpoint, justified: Height, ready: Vec<TaskId>) -> Result<(), CoreError> {
         let Some(signer) = &self.signer else { return Ok(()) };
         let vote = Vote { height: block.height, block: block.block, justified, ready, seat: signer.account() };
+        if let Err(error) = vote::check_form(&vote) {
+            tracing::error!(height = block.height, %error, "others would refuse this node's vote: it is not signed");
+            return Ok(());
+        }
         let Some(vote) = self.signed("vote", |s| s.vote(vote))? else { return Ok(()) };
         match Verified::check(&self.spec, &self.chain_hash, vote) {
             Ok(vote) => {
@@ -103,7 +120,10 @@ impl Core {
         let claim = match kind {
             OutcomeKind::Void => match self.machine.majority_closings(&parent.block, None) {
                 Some(closings) => Claim::Void { closings },
-                None => return Ok(()),
+                None => {
+                    self.events.push_back(Event::Proposing { parent: parent.block, is_under_way: false });
+                    return Ok(());
+                }
             },
             OutcomeKind::Idle | OutcomeKind::Scored => Claim::Idle { key },
         };

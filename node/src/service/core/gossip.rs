@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use libp2p::PeerId;
-use podl_consensus::interval::{ChainView, Event};
+use podl_consensus::interval::{ChainView, Event, News};
 use podl_consensus::rules::transaction::TransactionFormError;
 use podl_consensus::shard::key_hash;
 use podl_consensus::signed::Signed;
@@ -84,14 +84,23 @@ impl Core {
         self.view.chain.meta(parent).map(|meta| meta.seats.clone())
     }
 
+    /// Whether a block lies below the last final one: messages on it are of the past, and anybody can send them again. A disk
+    /// that cannot be read is for the next write to report.
+    fn is_past(&self, parent: &BlockHash) -> bool {
+        self.db.has_block(parent).unwrap_or(false)
+    }
+
     /// A seat's closing. On a parent that is not known here it is kept, if an account that may hold a seat made it.
     fn judge_closing(&self, listed: ListedClosing) -> (Verdict, Option<Event>) {
         let (parent, seat) = (listed.closing.message.parent, listed.closing.message.seat);
         let seats = self.seats_on(&parent);
         let is_known = seats.is_some();
         let may_close = seats.map_or_else(|| self.machine.votes().is_eligible(&seat), |seats| seats.is_seat(&seat));
-        if !may_close || !self.machine.wants_closing(&listed.closing.message) {
-            return (Verdict::Ignore, None);
+        match self.machine.news_of_closing(&listed) {
+            News::Fresh if may_close && (is_known || !self.is_past(&parent)) => {}
+            // Sent again because somebody may have missed it.
+            News::Held => return (Verdict::Accept, None),
+            News::Fresh | News::Nothing => return (Verdict::Ignore, None),
         }
         match Verified::check(&self.spec, &self.chain_hash, listed) {
             Ok(closing) => (accept_if(is_known), Some(Event::Closing(closing))),
@@ -154,8 +163,10 @@ impl Core {
             Some(_) => self.view.can_commit(&message.parent, &message.owner, 1),
             None => self.view.can_commit(&self.head().block, &message.owner, 1),
         };
-        if !can_pay || !self.machine.wants_commitment(message) {
-            return (Verdict::Ignore, None);
+        match self.machine.news_of_commitment(&commitment) {
+            News::Fresh if can_pay && (is_known || !self.is_past(&message.parent)) => {}
+            News::Held => return (Verdict::Accept, None),
+            News::Fresh | News::Nothing => return (Verdict::Ignore, None),
         }
         match Verified::check(&self.spec, &self.chain_hash, commitment) {
             Ok(commitment) => (accept_if(is_known), Some(Event::Commitment(commitment))),
@@ -165,7 +176,8 @@ impl Core {
 
     fn judge_block(&mut self, block: Block, peer: PeerId) -> (Verdict, Option<Event>) {
         let hash = block.hash();
-        if self.view.chain.contains(&hash) || block.height() <= self.finalised().height {
+        let is_past = self.view.chain.contains(&hash) || block.height() <= self.finalised().height;
+        if is_past || self.imports.is_refused(&hash) {
             return (Verdict::Ignore, None);
         }
         let (spec, parent) = (self.spec.clone(), block.parent());
@@ -186,7 +198,10 @@ impl Core {
             return (verdict, None);
         }
         match formed.verify(&self.chain_hash) {
-            Ok(block) => (verdict, Some(Event::Candidate(Arc::new(block)))),
+            Ok(block) => {
+                self.siblings.take(&block);
+                (verdict, Some(Event::Candidate(Arc::new(block))))
+            }
             Err(error) => {
                 tracing::debug!(%peer, block = %hash.short(), %error, "bad block");
                 (Verdict::Reject, None)
@@ -211,6 +226,8 @@ impl Core {
     }
 
     pub(super) fn penalise(&self, peer: PeerId, what: Misbehaviour, why: &str) {
+        #[cfg(test)]
+        self.blamed.borrow_mut().push(peer);
         if let Err(error) = self.network.penalise(peer, what, why) {
             tracing::debug!(%error, "not penalised");
         }

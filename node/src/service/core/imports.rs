@@ -8,6 +8,7 @@ use podl_chain_spec::Hash32;
 use podl_consensus::chain::{Checked, Imported, Prepared};
 use podl_consensus::codec;
 use podl_consensus::interval::{ChainView, Event};
+use podl_consensus::rules::context_rules::may_follow;
 use podl_consensus::rules::{Blame, BlockError};
 use podl_consensus::state::Checkpoint;
 use podl_consensus::types::{BlobRef, BlobRoot, Block, BlockHash, Height, ShardKey, SignedVote};
@@ -25,18 +26,35 @@ use crate::service::worker::Job;
 const AHEAD_KEPT: usize = 64;
 /// Bytes of them: eight full ones.
 const AHEAD_BYTES: usize = 16 << 20;
-/// Deliveries of sync that wait for the one under way.
+/// Deliveries of single blocks under way at one time.
 const DELIVERIES: usize = 32;
+/// Bytes of them: what strangers can make a node hold before anything of it is checked.
+const DELIVERY_BYTES: usize = 64 << 20;
+/// A range whose block waits for blobs for longer than this no longer holds up other ranges. Its import goes on.
+const RANGE_PATIENCE_MS: u64 = 5_000;
+/// Hashes of refused blocks that are remembered, so that nobody makes this node fetch and check them again.
+const REFUSED_KEPT: usize = 1_024;
 
-/// Blocks that came together, each the parent of the next.
+/// Blocks that came together, each the parent of the next, imported one after the other. Deliveries do not wait for each
+/// other: one whose block lacks blobs holds up nothing else.
 struct Delivery {
+    id: u64,
     peer: PeerId,
     /// Whether sync asked for them as a range, and waits for what becomes of it.
     is_range: bool,
     blocks: VecDeque<Block>,
+    bytes: usize,
     imported: u32,
     /// Highest of them that was here already.
     known: Option<Height>,
+    /// When the import of the first one began.
+    since_ms: u64,
+}
+
+impl Delivery {
+    fn waits_for(&self, hash: &BlockHash) -> bool {
+        self.blocks.front().is_some_and(|block| block.hash() == *hash)
+    }
 }
 
 /// How the import of a block ended.
@@ -59,8 +77,13 @@ pub(super) struct Imports {
     fetching: BTreeMap<BlockHash, (VerifiedBlock, Box<Prepared>)>,
     /// At the worker, by hash, with the blobs that it reads.
     working: BTreeMap<BlockHash, Vec<BlobRoot>>,
-    /// Delivered by sync, to be imported one after the other.
-    deliveries: VecDeque<Delivery>,
+    /// Blobs of this node's own blocks whose work is being checked.
+    own: BTreeMap<BlockHash, Vec<BlobRoot>>,
+    /// Delivered by sync.
+    deliveries: Vec<Delivery>,
+    next_delivery: u64,
+    /// Blocks that broke a rule, with their heights.
+    refused: VecDeque<(Height, BlockHash)>,
     /// Ahead of this node's clock, with their bytes.
     ahead: Vec<(VerifiedBlock, usize)>,
     /// Keys whose shards are being fetched.
@@ -68,19 +91,17 @@ pub(super) struct Imports {
 }
 
 impl Imports {
-    fn delivered(&self) -> Option<&VecDeque<Block>> {
-        self.deliveries.front().map(|delivery| &delivery.blocks)
-    }
-
-    /// Votes in the block that follows this one in the delivery under way; none when there is no such block.
+    /// Votes in the block that came behind this one; none when there is no such block.
     pub(super) fn successor_votes(&self, hash: &BlockHash) -> &[SignedVote] {
-        let next = self.delivered().and_then(|blocks| blocks.get(1));
+        let delivery = self.deliveries.iter().find(|delivery| delivery.waits_for(hash));
+        let next = delivery.and_then(|delivery| delivery.blocks.get(1));
         next.filter(|next| next.parent() == *hash).map_or(&[], |next| &next.body.votes)
     }
 
     /// Votes for a block in the blocks that came with it: those of its child, and certificates.
     pub(super) fn votes_of_range(&self, hash: &BlockHash) -> Vec<&SignedVote> {
-        let votes = self.delivered().into_iter().flatten().flat_map(|block| {
+        let delivered = self.deliveries.iter().filter(|delivery| delivery.waits_for(hash));
+        let votes = delivered.flat_map(|delivery| &delivery.blocks).flat_map(|block| {
             let certificate = block.body.certificate.iter().filter(|c| c.block == *hash).flat_map(|c| &c.votes);
             let own = if block.parent() == *hash { block.body.votes.as_slice() } else { &[] };
             own.iter().chain(certificate)
@@ -90,8 +111,29 @@ impl Imports {
 
     /// Whether a block is the last of a range of which others were imported.
     pub(super) fn ends_range(&self, hash: &BlockHash) -> bool {
-        let delivery = self.deliveries.front();
-        delivery.is_some_and(|d| d.is_range && d.imported > 0 && d.blocks.len() == 1 && d.blocks[0].hash() == *hash)
+        let ends = |d: &Delivery| d.is_range && d.imported > 0 && d.blocks.len() == 1 && d.waits_for(hash);
+        self.deliveries.iter().any(ends)
+    }
+
+    /// Whether a block was found to break a rule.
+    pub(super) fn is_refused(&self, hash: &BlockHash) -> bool {
+        self.refused.iter().any(|(_, refused)| refused == hash)
+    }
+
+    fn note_refused(&mut self, height: Height, hash: BlockHash) {
+        if self.refused.len() >= REFUSED_KEPT {
+            self.refused.pop_front();
+        }
+        self.refused.push_back((height, hash));
+    }
+
+    /// Notes that the work of a block of this node's own is being checked, with the blobs that it reads.
+    pub(super) fn begin_own(&mut self, hash: BlockHash, blobs: Vec<BlobRoot>) {
+        self.own.insert(hash, blobs);
+    }
+
+    pub(super) fn end_own(&mut self, hash: &BlockHash) {
+        self.own.remove(hash);
     }
 
     /// Notes that a block's work is being judged, with the blobs that it reads.
@@ -107,7 +149,7 @@ impl Imports {
     pub(super) fn blobs(&self) -> impl Iterator<Item = BlobRoot> {
         let jobs = self.fetching.values().filter_map(|(_, prepared)| prepared.job());
         let fetched = jobs.flat_map(podl_consensus::rules::WorkJob::blobs).map(|blob| blob.root);
-        fetched.chain(self.working.values().flatten().copied())
+        fetched.chain(self.working.values().chain(self.own.values()).flatten().copied())
     }
 
     fn is_under_way(&self, hash: &BlockHash) -> bool {
@@ -142,6 +184,10 @@ impl Imports {
         self.deliveries.is_empty()
     }
 
+    pub(super) fn has_own(&self) -> bool {
+        !self.own.is_empty()
+    }
+
     pub(super) fn ahead_count(&self) -> usize {
         self.ahead.len()
     }
@@ -152,36 +198,43 @@ impl Imports {
 }
 
 impl Core {
-    /// Begins to check a block whose form and signatures stand. `peer` is to blame for it, where it is known.
-    pub(super) fn start_import(&mut self, block: VerifiedBlock, peer: Option<PeerId>) -> Result<(), CoreError> {
+    /// Begins to check a block whose form and signatures stand. `provider` may have its blobs; it is not to blame for rules
+    /// that only an execution can check.
+    pub(super) fn start_import(&mut self, block: VerifiedBlock, provider: Option<PeerId>) -> Result<(), CoreError> {
         let hash = block.hash();
         if self.imports.is_under_way(&hash) {
             return Ok(());
         }
         // A block ahead of the clock is set aside, never rejected: it may be our clock that is wrong.
-        if block.header.message.time_ms > unix_ms().saturating_add(self.spec.phases.ahead_ms) {
+        let is_ahead = block.header.message.time_ms > unix_ms().saturating_add(self.spec.phases.ahead_ms);
+        if is_ahead && self.view.interval(&block.parent()).is_some_and(|interval| may_follow(&interval, &block)) {
             self.imports.set_aside(block);
             return self.finish_import(&hash, ImportEnd::Unavailable);
         }
         match self.view.chain.prepare_import(block.clone()) {
             Ok(prepared) => match self.score_of(&block) {
-                Score::Checked => self.gather_blobs(block, prepared, peer),
+                Score::Checked => self.gather_blobs(block, prepared, provider),
                 Score::Proved => self.take_proved(&block, prepared),
                 Score::Later => self.finish_import(&hash, ImportEnd::Unavailable),
             },
-            Err(error) => self.refuse(&hash, &error, peer),
+            Err(error) => self.refuse(&hash, block.height(), &error),
         }
     }
 
-    /// Begins to check a block as it came in an answer.
-    fn import_delivered(&mut self, block: Block, peer: PeerId) -> Result<(), CoreError> {
-        let (hash, spec) = (block.hash(), self.spec.clone());
+    /// Begins to check a block as it came in an answer. Whoever sent it answers for its form and signatures; for the other
+    /// rules only if it offered it as part of its own chain.
+    fn import_delivered(&mut self, block: Block, peer: PeerId, is_range: bool) -> Result<(), CoreError> {
+        let (hash, height, spec) = (block.hash(), block.height(), self.spec.clone());
         if self.imports.is_under_way(&hash) {
             return Ok(());
         }
-        let formed = match Formed::check(&spec, &self.chain_hash, block) {
+        if self.imports.is_refused(&hash) {
+            return self.finish_import(&hash, ImportEnd::Refused(Blame::Producer));
+        }
+        let chain = self.chain_hash;
+        let formed = match Formed::check(&spec, &chain, block) {
             Ok(formed) => formed,
-            Err(error) => return self.refuse(&hash, &error.into(), Some(peer)),
+            Err(error) => return self.refuse_delivered(&hash, height, &error.into(), peer, is_range),
         };
         if !self.view.chain.contains(&formed.parent()) {
             return self.finish_import(&hash, ImportEnd::Unconnected);
@@ -190,21 +243,35 @@ impl Core {
             tracing::debug!(block = %hash.short(), producer = %formed.header.message.producer.short(), "a third block of one producer on one parent, left alone");
             return self.finish_import(&hash, ImportEnd::Unavailable);
         }
-        // A vote that came with it may have begun its import.
-        if self.imports.is_under_way(&hash) {
-            return Ok(());
+        match formed.verify(&chain) {
+            Ok(block) => {
+                self.siblings.take(&block);
+                self.start_import(Arc::new(block), Some(peer))
+            }
+            Err(error) => self.refuse_delivered(&hash, height, &error.into(), peer, is_range),
         }
-        match formed.verify(&self.chain_hash) {
-            Ok(block) => self.start_import(Arc::new(block), Some(peer)),
-            Err(error) => self.refuse(&hash, &error.into(), Some(peer)),
+    }
+
+    /// A block whose bytes alone show that it is bad: whoever sends it could see that. Of a range sync says so.
+    fn refuse_delivered(
+        &mut self,
+        hash: &BlockHash,
+        height: Height,
+        error: &BlockError,
+        peer: PeerId,
+        is_range: bool,
+    ) -> Result<(), CoreError> {
+        if !is_range {
+            self.penalise(peer, Misbehaviour::InvalidMessage, &error.to_string());
         }
+        self.refuse(hash, height, error)
     }
 
     fn gather_blobs(
         &mut self,
         block: VerifiedBlock,
         prepared: Prepared,
-        peer: Option<PeerId>,
+        provider: Option<PeerId>,
     ) -> Result<(), CoreError> {
         let needed = prepared.job().map(podl_consensus::rules::WorkJob::blobs).unwrap_or_default();
         let store = self.network.blobs();
@@ -214,7 +281,7 @@ impl Core {
             return self.check_work(&block, Box::new(prepared));
         }
         self.imports.fetching.insert(hash, (block, Box::new(prepared)));
-        self.fetch_all(missing, peer, move |all| Input::BlobsReady { hash, all });
+        self.fetch_all(missing, provider, move |all| Input::BlobsReady { hash, all });
         Ok(())
     }
 
@@ -258,14 +325,19 @@ impl Core {
         self.worker.post(Job::Check { prepared })
     }
 
-    pub(super) fn on_worked(&mut self, hash: &BlockHash, result: Result<Checked, BlockError>) -> Result<(), CoreError> {
+    pub(super) fn on_worked(
+        &mut self,
+        hash: &BlockHash,
+        height: Height,
+        result: Result<Checked, BlockError>,
+    ) -> Result<(), CoreError> {
         self.imports.end_work(hash);
         match result.and_then(|checked| self.view.chain.commit(checked)) {
             Ok(imported) => {
                 self.take_imported(imported)?;
                 self.finish_import(hash, ImportEnd::Imported)
             }
-            Err(error) => self.refuse(hash, &error, None),
+            Err(error) => self.refuse(hash, height, &error),
         }
     }
 
@@ -294,32 +366,29 @@ impl Core {
             self.view.chain.folded(Checkpoint { height: last.height, block: last.hash });
             self.forget_own(last.height)?;
             self.siblings.prune(last.height);
+            self.imports.refused.retain(|(height, _)| *height > last.height);
         }
         Ok(())
     }
 
-    fn refuse(&mut self, hash: &BlockHash, error: &BlockError, peer: Option<PeerId>) -> Result<(), CoreError> {
-        match error {
+    fn refuse(&mut self, hash: &BlockHash, height: Height, error: &BlockError) -> Result<(), CoreError> {
+        let end = match error {
             BlockError::Known(_) => return self.finish_import(hash, ImportEnd::Imported),
-            BlockError::UnknownParent { .. } => {
-                tracing::debug!(block = %hash.short(), %error, "block not checkable now");
-                return self.finish_import(hash, ImportEnd::Unconnected);
-            }
-            BlockError::NotAvailable(_) => {
-                tracing::debug!(block = %hash.short(), %error, "block not checkable now");
-                return self.finish_import(hash, ImportEnd::Unavailable);
-            }
-            _ => {}
+            BlockError::UnknownParent { .. } => ImportEnd::Unconnected,
+            BlockError::NotAvailable(_) => ImportEnd::Unavailable,
+            _ => ImportEnd::Refused(error.blame()),
+        };
+        match end {
+            ImportEnd::Refused(blame) => tracing::warn!(block = %hash.short(), %error, ?blame, "block refused"),
+            _ => tracing::debug!(block = %hash.short(), %error, "block not checkable now"),
         }
-        let blame = error.blame();
-        tracing::warn!(block = %hash.short(), %error, ?blame, "block refused");
-        if let Some(peer) = peer.filter(|_| matches!(blame, Blame::Producer | Blame::Sender)) {
-            self.penalise(peer, Misbehaviour::InvalidMessage, &error.to_string());
+        if end == ImportEnd::Refused(Blame::Producer) {
+            self.imports.note_refused(height, *hash);
         }
-        self.finish_import(hash, ImportEnd::Refused(blame))
+        self.finish_import(hash, end)
     }
 
-    /// Tells whoever waits for the block: the machine, or the delivery that it is part of.
+    /// Tells whoever waits for the block: the machine, and the deliveries that it is part of.
     pub(super) fn finish_import(&mut self, hash: &BlockHash, end: ImportEnd) -> Result<(), CoreError> {
         match end {
             // The damaged copy says nothing about the block whose hash it bears.
@@ -327,41 +396,57 @@ impl Core {
             ImportEnd::Refused(_) => self.drive(Event::CandidateRefused(*hash))?,
             ImportEnd::Unconnected | ImportEnd::Unavailable => self.drive(Event::CandidateUnavailable(*hash))?,
         }
-        let delivery = self.imports.deliveries.front_mut();
-        let Some(delivery) = delivery.filter(|d| d.blocks.front().is_some_and(|block| block.hash() == *hash)) else {
-            return Ok(());
-        };
-        delivery.blocks.pop_front();
-        if end == ImportEnd::Imported {
-            delivery.imported = delivery.imported.saturating_add(1);
-            return self.import_next();
-        }
-        self.end_delivery(Some(end))?;
-        self.import_next()
-    }
-
-    /// Takes blocks that sync asked for; they are imported one after the other.
-    pub(super) fn deliver(&mut self, peer: PeerId, blocks: Vec<Block>, is_range: bool) -> Result<(), CoreError> {
-        // One range at a time, and what becomes of it is waited for; single blocks may come again.
-        if !is_range && self.imports.deliveries.len() >= DELIVERIES {
-            return Ok(());
-        }
-        let delivery = Delivery { peer, is_range, blocks: blocks.into(), imported: 0, known: None };
-        self.imports.deliveries.push_back(delivery);
-        // The one before goes on by itself.
-        if self.imports.deliveries.len() == 1 { self.import_next() } else { Ok(()) }
-    }
-
-    fn import_next(&mut self) -> Result<(), CoreError> {
-        let final_height = self.finalised().height;
-        while let Some(delivery) = self.imports.deliveries.front_mut() {
-            let Some(block) = delivery.blocks.front() else {
-                self.end_delivery(None)?;
+        let waiting = self.imports.deliveries.iter().filter(|delivery| delivery.waits_for(hash));
+        let waiting: Vec<u64> = waiting.map(|delivery| delivery.id).collect();
+        for id in waiting {
+            if end != ImportEnd::Imported {
+                self.end_delivery(id, Some(end))?;
                 continue;
-            };
+            }
+            if let Some(delivery) = self.imports.deliveries.iter_mut().find(|delivery| delivery.id == id) {
+                delivery.blocks.pop_front();
+                delivery.imported = delivery.imported.saturating_add(1);
+            }
+            self.import_next(id)?;
+        }
+        Ok(())
+    }
+
+    /// Takes blocks that sync asked for.
+    pub(super) fn deliver(&mut self, peer: PeerId, blocks: Vec<Block>, is_range: bool) -> Result<(), CoreError> {
+        let bytes = blocks.iter().map(|block| codec::encode(block).len()).sum();
+        let held: usize = self.imports.deliveries.iter().map(|delivery| delivery.bytes).sum();
+        let is_full = self.imports.deliveries.len() >= DELIVERIES || held.saturating_add(bytes) > DELIVERY_BYTES;
+        // One range at a time, and what becomes of it is waited for; single blocks may come again.
+        if is_full && !is_range {
+            return Ok(());
+        }
+        let id = self.imports.next_delivery;
+        self.imports.next_delivery = id.wrapping_add(1);
+        let since_ms = self.clock.now_ms();
+        let blocks = blocks.into();
+        self.imports.deliveries.push(Delivery {
+            id,
+            peer,
+            is_range,
+            blocks,
+            bytes,
+            imported: 0,
+            known: None,
+            since_ms,
+        });
+        self.import_next(id)
+    }
+
+    /// Begins the import of the next block of a delivery that is not here.
+    fn import_next(&mut self, id: u64) -> Result<(), CoreError> {
+        let (final_height, now) = (self.finalised().height, self.clock.now_ms());
+        while let Some(delivery) = self.imports.deliveries.iter_mut().find(|delivery| delivery.id == id) {
+            let Some(block) = delivery.blocks.front() else { return self.end_delivery(id, None) };
             if !self.view.chain.contains(&block.hash()) && block.height() > final_height {
-                let (block, peer) = (block.clone(), delivery.peer);
-                return self.import_delivered(block, peer);
+                delivery.since_ms = now;
+                let (block, peer, is_range) = (block.clone(), delivery.peer, delivery.is_range);
+                return self.import_delivered(block, peer, is_range);
             }
             delivery.known = delivery.known.max(Some(block.height()));
             delivery.blocks.pop_front();
@@ -369,20 +454,35 @@ impl Core {
         Ok(())
     }
 
-    /// Ends the delivery under way and tells sync what became of a range.
-    fn end_delivery(&mut self, end: Option<ImportEnd>) -> Result<(), CoreError> {
-        let Some(delivery) = self.imports.deliveries.pop_front() else { return Ok(()) };
+    /// Ends a delivery and tells sync what became of a range.
+    fn end_delivery(&mut self, id: u64, end: Option<ImportEnd>) -> Result<(), CoreError> {
+        let Some(place) = self.imports.deliveries.iter().position(|delivery| delivery.id == id) else { return Ok(()) };
+        let delivery = self.imports.deliveries.remove(place);
         if !delivery.is_range {
             return Ok(());
         }
         let range = match (end, delivery.known) {
             (Some(ImportEnd::Refused(Blame::Producer | Blame::Sender)), _) => RangeEnd::Invalid,
             _ if delivery.imported > 0 => RangeEnd::Imported(delivery.imported),
-            (Some(ImportEnd::Unavailable), _) => RangeEnd::Stalled,
+            (Some(ImportEnd::Unconnected), _) => RangeEnd::Unconnected,
+            // What this node cannot judge, for whatever reason, is no peer's fault.
+            (Some(_), _) => RangeEnd::Stalled,
             (None, Some(last)) => RangeEnd::Known(last),
-            _ => RangeEnd::Unconnected,
+            (None, None) => RangeEnd::Unconnected,
         };
         self.sync_event(podl_engine::sync::Event::Processed { peer: delivery.peer, range })
+    }
+
+    /// Lets go of ranges whose next block waits for blobs: the import goes on, and other peers are asked meanwhile.
+    pub(super) fn release_stalled(&mut self) -> Result<(), CoreError> {
+        let now = self.clock.now_ms();
+        let stalled = self.imports.deliveries.iter().filter(|delivery| {
+            let front = delivery.blocks.front().map(Block::hash);
+            let is_fetching = front.is_some_and(|hash| self.imports.fetching.contains_key(&hash));
+            delivery.is_range && is_fetching && delivery.since_ms.saturating_add(RANGE_PATIENCE_MS) <= now
+        });
+        let stalled: Vec<u64> = stalled.map(|delivery| delivery.id).collect();
+        stalled.into_iter().try_for_each(|id| self.end_delivery(id, Some(ImportEnd::Unavailable)))
     }
 
     /// Blocks that were ahead of this node's clock, once they no longer are.

@@ -178,6 +178,8 @@ pub struct Core {
     listen: Vec<String>,
     /// Events for the machine that came up while it handled another.
     events: VecDeque<Event>,
+    /// Whether events are being worked off.
+    is_driving: bool,
     phase_since_ms: u64,
     /// When candidates of this interval were opened, and how long the interval before took from there to its block.
     reveal_since_ms: Option<u64>,
@@ -186,6 +188,9 @@ pub struct Core {
     low_disk: bool,
     next_housekeeping_ms: u64,
     stopping: bool,
+    /// Who was charged with something, for tests.
+    #[cfg(test)]
+    blamed: std::cell::RefCell<Vec<PeerId>>,
 }
 
 impl Core {
@@ -230,6 +235,7 @@ impl Core {
             waiters: Vec::new(),
             listen: Vec::new(),
             events: VecDeque::new(),
+            is_driving: false,
             phase_since_ms: 0,
             reveal_since_ms: None,
             previous_reveal_ms: None,
@@ -237,6 +243,8 @@ impl Core {
             low_disk: false,
             next_housekeeping_ms: 0,
             stopping: false,
+            #[cfg(test)]
+            blamed: std::cell::RefCell::default(),
         };
         core.feed_known_blocks()?;
         core.restore_waiting()?;
@@ -285,8 +293,8 @@ impl Core {
             Input::NoNode(peer) => self.forget_peer(peer),
             Input::BlobsReady { hash, all } => self.on_blobs(hash, all),
             Input::TaskBlobs { task, all } => self.on_task_blobs(task, all),
-            Input::Worked { hash, result } => self.on_worked(&hash, *result),
-            Input::OwnChecked(result) => self.on_own_checked(*result),
+            Input::Worked { hash, height, result } => self.on_worked(&hash, height, *result),
+            Input::OwnChecked { parent, result } => self.on_own_checked(parent, *result),
             Input::ThreadEnded { name, reason } => Err(CoreError::ThreadEnded { name, reason }),
             Input::ShardTried { key, key_hash, opens } => self.on_shard_tried(key, key_hash, opens),
             Input::ScoredOwn(scored) => self.on_scored_own(scored),
@@ -305,6 +313,16 @@ impl Core {
     /// Gives the machine an event and carries out what it wants, until it wants nothing more.
     pub(super) fn drive(&mut self, event: Event) -> Result<(), CoreError> {
         self.events.push_back(event);
+        if std::mem::replace(&mut self.is_driving, true) {
+            // What an effect leads to waits until the effects before it are carried out, and takes no stack.
+            return Ok(());
+        }
+        let result = self.work_events();
+        self.is_driving = false;
+        result
+    }
+
+    fn work_events(&mut self) -> Result<(), CoreError> {
         while let Some(event) = self.events.pop_front() {
             let effects = self.machine.handle(self.clock.now_ms(), event, &self.view);
             for effect in effects {
@@ -326,6 +344,7 @@ impl Core {
         self.follow_tasks()?;
         self.tend_blobs(now)?;
         self.retry_imports()?;
+        self.release_stalled()?;
         self.follow_payouts()?;
         self.note_voted_ahead()?;
         self.sync_event(podl_engine::sync::Event::Tick)?;

@@ -72,7 +72,7 @@ impl Core {
         tracing::debug!(height = block.height(), block = %hash.short(), "an old block, vouched for by its seats");
         self.imports.begin_work(hash, Vec::new());
         let result = Box::new(Ok(prepared.trust_work()));
-        if self.handle.offer(Input::Worked { hash, result }) {
+        if self.handle.offer(Input::Worked { hash, height: block.height(), result }) {
             return Ok(());
         }
         // A full queue: sync asks for the range again.

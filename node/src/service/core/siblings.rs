@@ -58,7 +58,13 @@ impl Siblings {
         self.0.entry(place).or_default()
     }
 
-    /// Whether the block is one of the first two of its producer on its parent.
+    /// Whether the block would be one of the first two of its producer on its parent.
+    pub(super) fn would_take(&self, block: &Block) -> bool {
+        let taken = self.0.get(&place_of(block)).map_or(&[][..], |known| &known.taken);
+        taken.len() < BLOCKS_PER_PRODUCER || taken.contains(&block.hash())
+    }
+
+    /// Takes a block whose signatures stand, if it is one of the first two of its producer on its parent.
     pub(super) fn take(&mut self, block: &Block) -> bool {
         let (hash, taken) = (block.hash(), &mut self.at(block).taken);
         if taken.len() < BLOCKS_PER_PRODUCER && !taken.contains(&hash) {
@@ -87,15 +93,15 @@ impl Siblings {
 }
 
 impl Core {
-    /// What to do with a gossiped block on a known parent, whose form and signatures stand: the verdict on its message,
-    /// and whether the machine hears of it.
+    /// What to do with a gossiped block on a known parent, whose form and header's signature stand: the verdict on its
+    /// message, and whether the machine hears of it, should the signatures inside stand as well.
     pub(super) fn judge_sibling(&mut self, block: &Block, peer: PeerId) -> (Verdict, bool) {
         let Some(interval) = self.view.interval(&block.parent()) else { return (Verdict::Ignore, false) };
         if !may_follow(&interval, block) {
             return (Verdict::Reject, false);
         }
         let too_many = self.siblings.is_too_many(block, peer);
-        if self.siblings.take(block) {
+        if self.siblings.would_take(block) {
             return (Verdict::Accept, true);
         }
         // Whoever needs it because of a vote asks for it by its hash: nobody need pass it on.
@@ -111,23 +117,24 @@ impl Core {
     pub(super) fn may_execute(&mut self, block: &Block) -> Result<bool, CoreError> {
         let Some(interval) = self.view.interval(&block.parent()) else { return Ok(true) };
         // What cannot be valid is left to the rules, which say why before they execute anything.
-        if !may_follow(&interval, block) || self.siblings.take(block) {
+        if !may_follow(&interval, block) || self.siblings.would_take(block) || self.is_voted(block) {
             return Ok(true);
         }
-        self.take_votes_of_range(block)?;
-        Ok(self.is_voted(block))
+        self.take_votes_of_range(block)
     }
 
     /// Votes for a block that the next one of the range under way carries: a chain that went on over a twin shows that
-    /// seats stand behind it.
-    fn take_votes_of_range(&mut self, block: &Block) -> Result<(), CoreError> {
+    /// seats stand behind it. Whether there are any.
+    fn take_votes_of_range(&mut self, block: &Block) -> Result<bool, CoreError> {
         let hash = block.hash();
         let most = 2 * usize::from(self.spec.seats.window);
         let votes = self.imports.successor_votes(&hash).iter().take(most);
         let votes = votes.filter(|vote| vote.message.block == hash && self.machine.votes().wants(&vote.message));
         let verified = |vote: &SignedVote| Verified::check(&self.spec, &self.chain_hash, vote.clone()).ok();
         let votes: Vec<Verified<SignedVote>> = votes.filter_map(verified).collect();
-        votes.into_iter().try_for_each(|vote| self.drive(Event::Vote(vote)))
+        let any = !votes.is_empty();
+        votes.into_iter().try_for_each(|vote| self.drive(Event::Vote(vote)))?;
+        Ok(any)
     }
 }
 

@@ -108,11 +108,17 @@ impl Core {
 
     /// Votes name a block that is not here.
     pub(super) fn fetch_block(&mut self, hash: BlockHash) -> Result<(), CoreError> {
+        if self.imports.is_refused(&hash) {
+            return Ok(());
+        }
         self.sync_event(podl_engine::sync::Event::Unknown { peer: None, hash })
     }
 
     /// Wants a block that a peer spoke of.
     pub(super) fn want_block(&mut self, peer: Option<PeerId>, hash: BlockHash) {
+        if self.imports.is_refused(&hash) {
+            return;
+        }
         // Only a delivery can fail, and asking delivers nothing.
         if let Err(error) = self.sync_event(podl_engine::sync::Event::Unknown { peer, hash }) {
             tracing::error!(%error, "sync");
@@ -150,6 +156,10 @@ impl Core {
         request: Option<u64>,
         answer: Option<SyncResponse>,
     ) -> Result<(), CoreError> {
+        if !self.peers.contains_key(&peer) {
+            // It has gone meanwhile; sync has heard of that.
+            return Ok(());
+        }
         match (request, answer) {
             (Some(request), Some(SyncResponse::Blocks(blocks))) => {
                 let parent = blocks.first().map(Block::parent);
