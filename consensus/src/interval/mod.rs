@@ -208,6 +208,11 @@ impl IntervalMachine {
         self.rounds.get(parent)?.majority_closings(listing)
     }
 
+    /// Whether closings of a majority on `parent` list the commitment with this hash, or may once the rest is known.
+    pub fn may_be_listed(&self, parent: &BlockHash, commitment: &Hash32) -> bool {
+        self.rounds.get(parent).is_some_and(|round| round.may_be_listed(commitment))
+    }
+
     /// The released key of the interval on `parent`, unless it turned out not to open its shard.
     pub fn key_for(&self, parent: &BlockHash) -> Option<ShardKey> {
         self.key_of(self.rounds.get(parent)?)

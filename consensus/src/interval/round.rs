@@ -182,6 +182,13 @@ impl Round {
         (chosen.len() >= majority(self.context.seats.len())).then_some(chosen)
     }
 
+    /// Whether a majority lists the commitment with this hash, or may, the closings still unknown counted in.
+    pub fn may_be_listed(&self, commitment: &Hash32) -> bool {
+        let unknown = self.context.seats.len().saturating_sub(self.closings.len());
+        let times = self.tally.get(commitment).map_or(0, |(_, times)| *times);
+        times + unknown >= majority(self.context.seats.len())
+    }
+
     /// Whether any commitment is listed by a majority, which a void block must show.
     pub fn has_counted(&self) -> bool {
         let needed = majority(self.context.seats.len());

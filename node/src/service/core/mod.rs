@@ -35,7 +35,7 @@ use podl_consensus::chain::Chain;
 use podl_consensus::interval::{ChainView, Event, IntervalMachine};
 use podl_consensus::interval_context::IntervalContext;
 use podl_consensus::state::{Checkpoint, StateError};
-use podl_consensus::types::BlockHash;
+use podl_consensus::types::{BlockHash, ShardKey};
 use podl_engine::sync::Sync;
 use podl_mempool::{Limits as MempoolLimits, Mempool, SenderState};
 use podl_network::NetworkHandle;
@@ -164,6 +164,8 @@ pub struct Core {
     worker: Worker,
     mining: Option<Box<dyn MiningPort>>,
     own: OwnIntervals,
+    /// The open interval in which a majority may yet list what this node committed to, with its key.
+    unlisted: Option<(Checkpoint, Option<ShardKey>)>,
     /// What blocks pay this node's account for its models.
     won: BTreeMap<BlockHash, WonBlock>,
     payouts: payouts::Payouts,
@@ -224,6 +226,7 @@ impl Core {
             worker,
             mining: parts.mining,
             own,
+            unlisted: None,
             won,
             payouts,
             imports: imports::Imports::default(),
@@ -324,9 +327,13 @@ impl Core {
 
     fn work_events(&mut self) -> Result<(), CoreError> {
         while let Some(event) = self.events.pop_front() {
+            let is_closing = matches!(event, Event::Closing(_) | Event::Candidate(_) | Event::Tick);
             let effects = self.machine.handle(self.clock.now_ms(), event, &self.view);
             for effect in effects {
                 self.perform(effect)?;
+            }
+            if is_closing {
+                self.open_when_listed()?;
             }
         }
         Ok(())

@@ -126,6 +126,11 @@ impl Core {
         }
     }
 
+    /// Looks again whether a majority lists what this node committed to, after further closings.
+    pub(super) fn open_when_listed(&mut self) -> Result<(), CoreError> {
+        self.unlisted.take().map_or(Ok(()), |(parent, key)| self.open_candidates(parent, key))
+    }
+
     /// The shard is open: score what this node committed to.
     pub(super) fn open_candidates(&mut self, parent: Checkpoint, key: Option<ShardKey>) -> Result<(), CoreError> {
         let Some(own) = self.own.get(&parent.block) else { return Ok(()) };
@@ -133,7 +138,14 @@ impl Core {
         let listed = |m: &&OwnModel| self.machine.majority_closings(&parent.block, Some(&m.commitment)).is_some();
         let models: Vec<OwnModel> = own.models.iter().filter(listed).cloned().collect();
         if models.is_empty() {
-            tracing::info!("none of this node's commitments was listed by a majority");
+            // The first closings of a majority need not be those that list it: a seat that lists nobody may be among them,
+            // and the others are on their way.
+            let may_come = own.models.iter().any(|m| self.machine.may_be_listed(&parent.block, &m.commitment));
+            if may_come && self.machine.base() == parent {
+                self.unlisted = Some((parent, key));
+            } else {
+                tracing::info!("none of this node's commitments was listed by a majority");
+            }
             return Ok(());
         }
         let Some(interval) = self.view.interval(&parent.block) else { return Ok(()) };

@@ -285,3 +285,33 @@ fn a_block_whose_blobs_do_not_come_holds_up_no_other() {
     assert!(bed.pump(|core| core.view.chain.contains(&whole.hash())));
     assert!(!bed.core().view.chain.contains(&hollow.hash()) && bed.core().blamed.borrow().is_empty());
 }
+
+/// A seat that closes at once and lists nobody is among the first majority: the miner waits for the closings that list it.
+#[test]
+fn a_miner_shows_its_model_once_the_closings_that_list_it_are_there() {
+    use crate::service::mining::Committed;
+    use podl_consensus::interval::Phase;
+    let mut bed = Bed::new(small_spec(4, 24), Some(10));
+    let genesis = bed.h.genesis();
+    bed.core().drive(Event::Tick).unwrap();
+    assert!(matches!(bed.core().machine.phase(), Some((_, Phase::Train))));
+    let artefact = podl_consensus::testkit::fake_artefact(40, 1000, 5);
+    bed.core().on_commit(Committed { parent: genesis, artefact }).unwrap();
+    let own = bed.core().machine.commitments(&genesis);
+    assert_eq!(own.len(), 1);
+    let close = |bed: &Bed, seat: u64, list: ClosingList| {
+        let message = Closing { parent: genesis, seat: account(seat), list_root: list.root() };
+        let closing = Signed::new(message, &bed.h.chain.chain_hash(), &signing_key(seat));
+        Event::Closing(unchecked(ListedClosing { closing, list }))
+    };
+    let hollow = close(&bed, 0, ClosingList::default());
+    bed.core().drive(hollow).unwrap();
+    for seat in [1, 2] {
+        let full = close(&bed, seat, ClosingList::new(own.clone()));
+        bed.core().drive(full).unwrap();
+    }
+    assert!(bed.core().view.chain.blocks().next().is_none(), "two of four list it");
+    let last = close(&bed, 3, ClosingList::new(own));
+    bed.core().drive(last).unwrap();
+    assert!(bed.pump(|core| core.view.chain.blocks().any(|(_, b)| b.block.body.outcome.kind() == OutcomeKind::Scored)));
+}
