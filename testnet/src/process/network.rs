@@ -200,6 +200,8 @@ impl LocalNetwork {
             "--rpc".into(),
             rpc.clone(),
         ]);
+        // Two networks of one chain on this machine must not find each other.
+        args.extend(["--set".into(), "mdns=false".into()]);
         if !self.first.is_empty() {
             args.extend(["--bootnode".into(), self.first.clone()]);
         }

@@ -1,0 +1,81 @@
+//! Attacks with closings.
+
+use std::time::Instant;
+
+use podl_chain_spec::Hash32;
+use podl_consensus::signed::Signed;
+use podl_consensus::types::{BlockHash, Closing, ClosingList, Height};
+use podl_engine::wire::{Gossip, IntervalMessages, SyncRequest, SyncResponse};
+
+use super::VOLLEY;
+use crate::attacker::Attacker;
+use crate::conduct::{Answer, Conduct};
+use crate::forge::{Place, Signer, unsigned};
+use crate::keys;
+
+/// A seat that closes each interval badly, as soon as it hears of the block that begins it: before others know it.
+#[derive(Clone, Debug)]
+struct BadSeat {
+    chain: Hash32,
+    seat: Signer,
+    stranger: Signer,
+}
+
+/// Ways to break a list.
+const WAYS: u64 = 6;
+
+impl BadSeat {
+    fn closing(&self, parent: BlockHash, height: Height, way: u64) -> (Signed<Closing>, ClosingList) {
+        let place = Place::filler(&self.chain, parent, height + 1);
+        let other = Place::filler(&self.chain, keys::made_up("another parent", height), height);
+        let commit = |number| self.stranger.commitment(&place, keys::made_up("commitment", number));
+        let good = || (0..3).map(commit);
+        let close = |list: ClosingList| self.seat.closing(parent, &list.clone(), list);
+        match way % WAYS {
+            0 => close(ClosingList::new(good().map(unsigned))),
+            1 => close(ClosingList(ClosingList::new(good()).0.into_iter().rev().collect())),
+            2 => close(ClosingList::new([self.stranger.commitment(&other, keys::made_up("commitment", 0))])),
+            3 => self.seat.closing(parent, &ClosingList::default(), ClosingList::new(good())),
+            4 => close(ClosingList::new((0..63).map(commit))),
+            _ => close(ClosingList(good().flat_map(|c| [c.clone(), c]).collect())),
+        }
+    }
+}
+
+impl Conduct for BadSeat {
+    fn answer(&self, request: &SyncRequest) -> Answer {
+        let SyncRequest::Interval(parent) = request else { return Answer::Refuse };
+        let closings = (0..WAYS).map(|way| self.closing(*parent, 0, way)).collect();
+        Answer::say(SyncResponse::Interval(Box::new(IntervalMessages { closings, ..IntervalMessages::default() })))
+    }
+
+    fn hear(&self, gossip: &Gossip) -> Vec<Gossip> {
+        let Gossip::Block(block) = gossip else { return Vec::new() };
+        let (closing, list) = self.closing(block.hash(), block.height(), block.height());
+        vec![Gossip::Closing(closing, list)]
+    }
+}
+
+/// Closings of a seat whose lists are not what they should be: on blocks just heard of, on the head, on made-up parents.
+pub(crate) async fn bad_closings(attacker: &mut Attacker) -> anyhow::Result<String> {
+    let end = Attacker::end();
+    let bad = BadSeat { chain: attacker.chain, seat: attacker.seat(), stranger: attacker.signer(keys::account(1)) };
+    let early = attacker.stranger(bad.clone()).await?;
+    let mut late = attacker.bystander().await?;
+    while Instant::now() < end {
+        if late.connections().await < attacker.targets.len() {
+            late = attacker.bystander().await?;
+        }
+        let place = attacker.place().await?;
+        for way in 0..WAYS {
+            for parent in [place.parent, keys::made_up("parent", attacker.done)] {
+                let (closing, list) = bad.closing(parent, place.height, way);
+                late.gossip(&Gossip::Closing(closing, list)).await;
+                attacker.done += 1;
+            }
+        }
+        tokio::time::sleep(2 * VOLLEY).await;
+    }
+    attacker.keep([early, late]);
+    Ok(format!("{} closings of one seat with bad lists, besides those on blocks just heard of", attacker.done))
+}

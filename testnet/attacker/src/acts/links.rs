@@ -1,0 +1,118 @@
+//! Attacks with connections and bytes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use podl_consensus::codec;
+use podl_engine::wire::{Gossip, SyncRequest, Topic};
+use podl_network::Protocol;
+
+use super::VOLLEY;
+use crate::attacker::Attacker;
+use crate::conduct::{Bystander, Claim, Conduct, Mute};
+use crate::forge::{Place, noise};
+use crate::keys;
+
+/// Bytes that are no message, on every topic and protocol, from peers that come back when they are banned.
+pub(crate) async fn malformed(attacker: &mut Attacker) -> anyhow::Result<String> {
+    let end = Attacker::end();
+    let mut stranger = attacker.bystander().await?;
+    let mut peers = 1;
+    while Instant::now() < end {
+        for topic in Topic::ALL {
+            let limit = topic.limit_bytes(&attacker.spec);
+            for bytes in payloads(attacker, limit) {
+                if stranger.connections().await == 0 {
+                    stranger = attacker.bystander().await?;
+                    peers += 1;
+                }
+                stranger.gossip_bytes(topic, bytes).await;
+                attacker.done += 1;
+            }
+        }
+        for protocol in Protocol::ALL {
+            for target in attacker.targets.clone() {
+                for bytes in payloads(attacker, 512) {
+                    if stranger.connections().await == 0 {
+                        stranger = attacker.bystander().await?;
+                        peers += 1;
+                    }
+                    let handle = stranger.handle();
+                    // Nobody waits for the answer.
+                    tokio::spawn(async move { handle.request(target.peer, protocol, bytes).await });
+                    attacker.done += 1;
+                }
+            }
+        }
+        tokio::time::sleep(VOLLEY).await;
+    }
+    attacker.keep([stranger]);
+    Ok(format!(
+        "{} messages of senseless, cut and overlong bytes on every topic and protocol, {peers} peers",
+        attacker.done
+    ))
+}
+
+/// Nothing, noise, a message cut short and one with more behind it, claims of huge lengths, more than the limit.
+fn payloads(attacker: &Attacker, limit: usize) -> Vec<Vec<u8>> {
+    let number = attacker.done;
+    let place = Place::filler(&attacker.chain, attacker.chain, 1);
+    let signer = attacker.signer(keys::account(number));
+    let whole = Gossip::Commitment(signer.commitment(&place, keys::made_up("cut", number))).encode();
+    let request = codec::encode(&SyncRequest::Range { from: number, count: 1 });
+    vec![
+        Vec::new(),
+        noise(number, 100),
+        noise(number, limit.saturating_sub(1).min(1 << 16)),
+        whole[..whole.len() / 2].to_vec(),
+        [whole.clone(), vec![0]].concat(),
+        [request, vec![0xff; 3]].concat(),
+        [whole[..32].to_vec(), vec![0xff; 9], vec![0x7f]].concat(),
+        noise(number, limit + 2000),
+    ]
+}
+
+/// Peers that take every request and never answer one.
+pub(crate) async fn silent_peers(attacker: &mut Attacker) -> anyhow::Result<String> {
+    const PEERS: usize = 20;
+    let claim = Claim::new(attacker.honest_status().await?);
+    let end = Attacker::end();
+    let mut strangers = Vec::new();
+    for key in keys::lowest_peers(PEERS, 1_000)? {
+        let stranger = attacker.unconnected(key, Arc::new(Mute)).await?;
+        for target in attacker.targets.clone() {
+            attacker.done += u64::from(stranger.dial(&target.address).await);
+            stranger.ask(target.peer, &SyncRequest::Status(claim.get())).await;
+        }
+        strangers.push(stranger);
+    }
+    while Instant::now() < end {
+        claim.set(attacker.honest_status().await?);
+        for stranger in &strangers {
+            for target in &attacker.targets {
+                stranger.ask(target.peer, &SyncRequest::Status(claim.get())).await;
+            }
+        }
+        tokio::time::sleep(2 * VOLLEY).await;
+    }
+    attacker.keep(strangers);
+    Ok(format!("{PEERS} peers with low ids on {} connections that never answer", attacker.done))
+}
+
+/// Peers that come and go.
+pub(crate) async fn reconnect(attacker: &mut Attacker) -> anyhow::Result<String> {
+    let end = Attacker::end();
+    let conduct: Arc<dyn Conduct> = Arc::new(Bystander);
+    let old = attacker.unconnected(attacker.next_peer()?, conduct.clone()).await?;
+    while Instant::now() < end {
+        let fresh = attacker.unconnected(attacker.next_peer()?, conduct.clone()).await?;
+        for target in attacker.targets.clone() {
+            for peer in [&old, &fresh] {
+                attacker.done += u64::from(peer.dial(&target.address).await);
+                peer.leave(target.peer);
+            }
+        }
+    }
+    attacker.keep([old]);
+    Ok(format!("{} connections made and left", attacker.done))
+}
