@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use podl_chain_spec::{Amount, ChainSpec};
 use podl_testnet::process::{LocalNetwork, Measured, Plan, Verdict, Watch};
 
@@ -17,7 +17,7 @@ const CALM: u64 = 3;
 /// Blocks that must come after the attack.
 const AFTER: u64 = 2;
 /// A chain that brings no block for so long has stopped. The rules allow a block a third of it, on a busy machine too.
-const PATIENCE: Duration = Duration::from_secs(75);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs an attack on a fresh network of the dev chain, with keys, chains and logs below `dir`.
 ///
@@ -36,19 +36,23 @@ pub async fn run(attack: Attack, program: &Path, dir: PathBuf) -> anyhow::Result
     let mut watch = Watch::start(&network).await?;
     ensure!(watch.until(&mut network, CALM, PATIENCE).await, "no block {CALM} before anybody attacked");
     let mut attacker = Attacker::new(spec.clone(), &network).await?;
+    watch.note_links(&network).await;
     let (calm, since) = (watch.height(), Instant::now());
     let acted = watch.during(&mut network, attack.act(&mut attacker)).await;
+    if let (Err(error), 0) = (&acted, attacker.done) {
+        bail!("{} was not tried: {error:#}", attack.name());
+    }
     let goal = watch.height() + AFTER;
     let went_on = watch.until(&mut network, goal, PATIENCE).await;
     let measured = watch.sum_up(&mut network, calm, since).await;
     let agreed = if went_on && measured.alive == NODES { watch.agree(&network).await } else { Ok(()) };
     let attacker_cost = attacker.cost().await;
     let broken = broken(&measured, went_on, agreed.err());
-    drop(attacker);
-    let stopped = network.stop();
-    let done = acted.unwrap_or_else(|error| format!("{error:#}"));
-    let held = broken.is_empty() && stopped.is_ok();
-    let broken = broken.into_iter().chain(stopped.err().map(|error| error.to_string())).collect::<Vec<_>>();
+    // A process that ended before cannot be stopped cleanly.
+    let stopped = network.stop().err().filter(|_| measured.alive == NODES);
+    let broken: Vec<String> = broken.into_iter().chain(stopped.map(|error| error.to_string())).collect();
+    let held = broken.is_empty();
+    let done = acted.unwrap_or_else(|error| format!("{} done, then {error:#}", attacker.done));
     Ok(Verdict {
         attack: attack.name(),
         held,
@@ -65,7 +69,8 @@ fn broken(measured: &Measured, went_on: bool, differ: Option<anyhow::Error>) -> 
     [
         (dead > 0).then(|| format!("{dead} of {NODES} processes ended")),
         (measured.panicked > 0).then(|| format!("threads of {} nodes panicked", measured.panicked)),
-        (!went_on).then(|| format!("the chain stopped: no block for {} s", measured.longest_ms / 1000)),
+        (!went_on && measured.alive > 0)
+            .then(|| format!("the chain stopped: no block for {} s", measured.longest_ms / 1000)),
         (measured.honest_bans > 0)
             .then(|| format!("{} honest peers were banned by honest nodes", measured.honest_bans)),
         differ.map(|error| format!("{error:#}")),

@@ -69,9 +69,12 @@ impl Watch {
         for node in &network.nodes {
             peers.push(status(node).await.with_context(|| format!("{} is silent", node.process.name()))?.peer_id);
         }
-        let mut watch = Self { peers, arrivals: BTreeMap::new(), links: 0 };
-        watch.links = watch.links(network).await;
-        Ok(watch)
+        Ok(Self { peers, arrivals: BTreeMap::new(), links: 0 })
+    }
+
+    /// Notes who is connected before anybody attacks.
+    pub async fn note_links(&mut self, network: &LocalNetwork) {
+        self.links = self.links(network).await;
     }
 
     /// Highest block that all living nodes have.

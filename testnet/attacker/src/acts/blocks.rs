@@ -63,7 +63,6 @@ pub(crate) async fn far_future(attacker: &mut Attacker) -> anyhow::Result<String
     let (place, seat) = (attacker.place().await?, attacker.seat());
     let view = turn(attacker, &place, &seat).await?;
     let far = now_ms().saturating_add(365 * 24 * 3_600_000);
-    let mut blocks = 0;
     for peer in 0..PEERS {
         let made = (0..EACH).map(|number| {
             let number = peer * EACH + number;
@@ -73,7 +72,7 @@ pub(crate) async fn far_future(attacker: &mut Attacker) -> anyhow::Result<String
             (block.hash(), block)
         });
         let made: BTreeMap<BlockHash, Block> = made.collect();
-        blocks += made.len();
+        attacker.done += made.len() as u64;
         let stranger = attacker.stranger(Offer { claim: claim.clone(), blocks: made }).await?;
         for target in attacker.targets.clone() {
             stranger.ask(target.peer, &SyncRequest::Status(claim.get())).await;
@@ -92,7 +91,7 @@ pub(crate) async fn far_future(attacker: &mut Attacker) -> anyhow::Result<String
         tokio::time::sleep(2 * VOLLEY).await;
     }
     attacker.keep([stranger]);
-    Ok(format!("{blocks} blocks of strangers and 2 of a seat, a year and more ahead"))
+    Ok(format!("{} blocks of strangers and 2 of a seat, a year and more ahead", attacker.done))
 }
 
 /// Blocks, votes and commitments on parents that do not exist, from peers that then do not answer for them.

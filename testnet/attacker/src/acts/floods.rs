@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use podl_chain_spec::Hash32;
+use podl_chain_spec::AccountId;
 use podl_consensus::types::ShardKey;
 use podl_engine::wire::{Gossip, KeyRelease};
 
@@ -92,7 +92,7 @@ pub(crate) async fn transaction_flood(attacker: &mut Attacker) -> anyhow::Result
                     4 => (&poor, shot % 2),
                     _ => (&poor, u64::MAX),
                 };
-                let to = podl_chain_spec::AccountId(Hash32(keys::made_up("receiver", attacker.done).0).0);
+                let to = AccountId(keys::made_up("receiver", attacker.done).0);
                 stranger.gossip(&Gossip::Transaction(from.transfer(per_byte, to, number))).await;
             }
             // What was thrown away leaves no hole for ever.

@@ -12,7 +12,8 @@ use super::VOLLEY;
 use crate::attacker::Attacker;
 use crate::conduct::{Answer, Claim, Conduct};
 use crate::forge::{Place, Signer, noise};
-use crate::keys;
+use crate::keys::{account, lowest_peers, made_up};
+use crate::stranger::Stranger;
 
 /// Blocks that one answer names.
 const NAMED: u64 = 500;
@@ -32,7 +33,7 @@ impl Liar {
     fn blocks(&self, count: u64) -> Answer {
         let head = self.claim.get().head;
         let block = |number| {
-            let parent = keys::made_up("liar's parent", number);
+            let parent = made_up("liar's parent", number);
             let place = Place::filler(&self.chain, parent, head.height.saturating_add(number));
             self.signer.idle(&place, 0, 0, Hash32::ZERO)
         };
@@ -57,7 +58,7 @@ impl Conduct for Liar {
         match request {
             SyncRequest::Status(_) => self.claim.answer(),
             SyncRequest::Interval(_) => {
-                let blocks = (0..NAMED).map(|n| keys::made_up("named", number * NAMED + n)).collect();
+                let blocks = (0..NAMED).map(|n| made_up("named", number * NAMED + n)).collect();
                 Answer::say(SyncResponse::Interval(Box::new(IntervalMessages { blocks, ..Default::default() })))
             }
             SyncRequest::Range { .. } | SyncRequest::Block(_) => self.no_block(),
@@ -71,7 +72,7 @@ pub(crate) async fn false_offers(attacker: &mut Attacker) -> anyhow::Result<Stri
     const TRIED: u64 = 4_000;
     let claim = Claim::new(attacker.honest_status().await?);
     let asked = Arc::new(AtomicU64::new(0));
-    let mut keys = keys::lowest_peers(4 * Liar::WAYS, TRIED)?.into_iter();
+    let mut keys = lowest_peers(4 * Liar::WAYS, TRIED)?.into_iter();
     let mut peers = Vec::new();
     let mut used = 0;
     let end = Attacker::end();
@@ -79,11 +80,11 @@ pub(crate) async fn false_offers(attacker: &mut Attacker) -> anyhow::Result<Stri
         claim.set(attacker.honest_status().await?);
         for way in 0..Liar::WAYS {
             let gone = match peers.get(way) {
-                Some(peer) => crate::stranger::Stranger::connections(peer).await == 0,
+                Some(peer) => Stranger::connections(peer).await == 0,
                 None => true,
             };
             let Some(key) = gone.then(|| keys.next()).flatten() else { continue };
-            let signer = attacker.signer(crate::keys::account(used));
+            let signer = attacker.signer(account(used));
             let liar = Liar { chain: attacker.chain, claim: claim.clone(), signer, way, asked: asked.clone() };
             let peer = attacker.stranger_as(key, Arc::new(liar)).await?;
             used += 1;
@@ -97,10 +98,10 @@ pub(crate) async fn false_offers(attacker: &mut Attacker) -> anyhow::Result<Stri
                 peer.ask(target.peer, &SyncRequest::Status(claim.get())).await;
             }
         }
+        attacker.done = asked.load(Ordering::Relaxed);
         tokio::time::sleep(2 * VOLLEY).await;
     }
     attacker.keep(peers);
-    attacker.done = asked.load(Ordering::Relaxed);
     Ok(format!(
         "{used} peers with low ids named {NAMED} made-up blocks an answer; {} requests answered falsely",
         attacker.done
