@@ -22,6 +22,11 @@ fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A time that a block on the head may have: not before its interval can have ended, not far ahead of anybody's clock.
+fn soon_ms(attacker: &Attacker) -> u64 {
+    now_ms().saturating_add(attacker.spec.min_interval_ms())
+}
+
 /// Has blocks, names them in every interval, and says it is where honest nodes are.
 struct Offer {
     claim: Claim,
@@ -162,7 +167,7 @@ pub(crate) async fn twin_blocks(attacker: &mut Attacker) -> anyhow::Result<Strin
                 }
                 for _ in 0..TWINS / 3 {
                     attacker.done += 1;
-                    let block = seat.idle(&place, view, now_ms(), keys::made_up("twin", attacker.done));
+                    let block = seat.idle(&place, view, soon_ms(attacker), keys::made_up("twin", attacker.done));
                     stranger.gossip(&Gossip::Block(Box::new(block))).await;
                 }
             }

@@ -1,7 +1,7 @@
 //! Attacks with connections and bytes.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use podl_consensus::codec;
 use podl_engine::wire::{Gossip, SyncRequest, Topic};
@@ -99,6 +99,9 @@ pub(crate) async fn silent_peers(attacker: &mut Attacker) -> anyhow::Result<Stri
     Ok(format!("{PEERS} peers with low ids on {} connections that never answer", attacker.done))
 }
 
+/// How often a peer looks whether its connections are closed.
+const CLOSING: Duration = Duration::from_millis(5);
+
 /// Peers that come and go.
 pub(crate) async fn reconnect(attacker: &mut Attacker) -> anyhow::Result<String> {
     let end = Attacker::end();
@@ -106,10 +109,14 @@ pub(crate) async fn reconnect(attacker: &mut Attacker) -> anyhow::Result<String>
     let old = attacker.unconnected(attacker.next_peer()?, conduct.clone()).await?;
     while Instant::now() < end {
         let fresh = attacker.unconnected(attacker.next_peer()?, conduct.clone()).await?;
-        for target in attacker.targets.clone() {
-            for peer in [&old, &fresh] {
+        for peer in [&old, &fresh] {
+            for target in attacker.targets.clone() {
                 attacker.done += u64::from(peer.dial(&target.address).await);
                 peer.leave(target.peer);
+            }
+            // A connection that still stands would be taken for a new one.
+            while peer.connections().await > 0 && Instant::now() < end {
+                tokio::time::sleep(CLOSING).await;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Attacks with sync requests.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use podl_consensus::codec;
 use podl_consensus::state::Checkpoint;
@@ -84,15 +84,16 @@ pub(crate) async fn false_status(attacker: &mut Attacker) -> anyhow::Result<Stri
     Ok(format!("{} statuses with a head at 2^60 from 4 peers, {banned} times banned by all and back", attacker.done))
 }
 
-/// Requests as fast as they are taken.
+/// Requests far above the rate that is answered, and just below the one that is punished: 500 a second of one peer.
 pub(crate) async fn request_flood(attacker: &mut Attacker) -> anyhow::Result<String> {
-    const AT_ONCE: u64 = 24;
+    const AT_ONCE: u64 = 8;
+    const PACE: Duration = Duration::from_millis(20);
     let end = Attacker::end();
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..3 {
         let stranger = attacker.stranger(Bystander).await?;
         for target in attacker.targets.clone() {
-            for line in 0..AT_ONCE / 3 {
+            for line in 0..AT_ONCE {
                 let handle = stranger.handle();
                 tasks.spawn(async move {
                     let (mut sent, mut answered) = (0u64, 0u64);
@@ -100,10 +101,7 @@ pub(crate) async fn request_flood(attacker: &mut Attacker) -> anyhow::Result<Str
                         let request = any_request(sent + number + line);
                         let asked = handle.request(target.peer, Protocol::Sync, codec::encode(&request)).await;
                         (sent, answered) = (sent + 1, answered + u64::from(asked.is_ok()));
-                        if asked.is_err() {
-                            // Refused at once: not faster than the network takes it.
-                            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-                        }
+                        tokio::time::sleep(PACE).await;
                     }
                     (sent, answered)
                 });
