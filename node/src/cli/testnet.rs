@@ -29,10 +29,10 @@ pub(super) enum TestnetCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct AttackArgs {
-    /// A fault: late-node, kills, publisher-stops, miners-stop, manager-killed; a stranger's or a seat's attack:
-    /// range-overflow, false-status, twice-ready, ghost-votes, bad-votes, bad-closings, far-future, unknown-parents,
-    /// false-offers, false-candidates, twin-blocks, malformed, key-flood, commitment-flood, transaction-flood,
-    /// request-flood, silent-peers, reconnect; or all.
+    /// A fault: late-node, kills, publisher-stops, miners-stop, manager-killed; or the attack of a stranger or a seat:
+    /// range-overflow, false-status, twice-ready, ghost-votes, bad-votes, bad-closings, hollow-closings, far-future,
+    /// unknown-parents, false-offers, false-candidates, twin-blocks, malformed, key-flood, commitment-flood,
+    /// transaction-flood, request-flood, silent-peers, reconnect; or all.
     name: String,
     /// Where keys, chains and logs go [default: a temporary folder, kept when something did not hold].
     #[arg(long, value_name = "DIR")]

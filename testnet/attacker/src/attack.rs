@@ -18,6 +18,8 @@ pub enum Attack {
     BadVotes,
     /// A seat's closings with bad lists.
     BadClosings,
+    /// A seat's early closings that list nobody.
+    HollowClosings,
     /// Blocks far ahead of the clock.
     FarFuture,
     /// Blocks, votes and commitments on made-up parents.
@@ -46,13 +48,14 @@ pub enum Attack {
 
 impl Attack {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::RangeOverflow,
         Self::FalseStatus,
         Self::TwiceReady,
         Self::GhostVotes,
         Self::BadVotes,
         Self::BadClosings,
+        Self::HollowClosings,
         Self::FarFuture,
         Self::UnknownParents,
         Self::FalseOffers,
@@ -76,6 +79,7 @@ impl Attack {
             Self::GhostVotes => "ghost-votes",
             Self::BadVotes => "bad-votes",
             Self::BadClosings => "bad-closings",
+            Self::HollowClosings => "hollow-closings",
             Self::FarFuture => "far-future",
             Self::UnknownParents => "unknown-parents",
             Self::FalseOffers => "false-offers",
@@ -99,6 +103,7 @@ impl Attack {
                 | Self::GhostVotes
                 | Self::BadVotes
                 | Self::BadClosings
+                | Self::HollowClosings
                 | Self::FarFuture
                 | Self::TwinBlocks
         )
@@ -116,6 +121,7 @@ impl Attack {
             Self::GhostVotes => acts::ghost_votes(attacker).await,
             Self::BadVotes => acts::bad_votes(attacker).await,
             Self::BadClosings => acts::bad_closings(attacker).await,
+            Self::HollowClosings => acts::hollow_closings(attacker).await,
             Self::FarFuture => acts::far_future(attacker).await,
             Self::UnknownParents => acts::unknown_parents(attacker).await,
             Self::FalseOffers => acts::false_offers(attacker).await,

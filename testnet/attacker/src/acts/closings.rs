@@ -79,3 +79,38 @@ pub(crate) async fn bad_closings(attacker: &mut Attacker) -> anyhow::Result<Stri
     attacker.keep([early, late]);
     Ok(format!("{} closings of one seat with bad lists, besides those on blocks just heard of", attacker.done))
 }
+
+/// A seat that closes each interval when it begins, and lists nobody.
+#[derive(Debug)]
+struct HollowSeat(Signer);
+
+impl HollowSeat {
+    fn closing(&self, parent: BlockHash) -> Gossip {
+        let (closing, list) = self.0.closing(parent, &ClosingList::default(), ClosingList::default());
+        Gossip::Closing(closing, list)
+    }
+}
+
+impl Conduct for HollowSeat {
+    fn hear(&self, gossip: &Gossip) -> Vec<Gossip> {
+        let Gossip::Block(block) = gossip else { return Vec::new() };
+        vec![self.closing(block.hash())]
+    }
+}
+
+/// Closings in good form that list nothing, before anybody else closes: they make up a majority that lists no commitment.
+pub(crate) async fn hollow_closings(attacker: &mut Attacker) -> anyhow::Result<String> {
+    let end = Attacker::end();
+    let stranger = attacker.stranger(HollowSeat(attacker.seat())).await?;
+    let mut last = None;
+    while Instant::now() < end {
+        let parent = attacker.place().await?.parent;
+        if last.replace(parent) != Some(parent) {
+            stranger.gossip(&HollowSeat(attacker.seat()).closing(parent)).await;
+            attacker.done += 1;
+        }
+        tokio::time::sleep(VOLLEY).await;
+    }
+    attacker.keep([stranger]);
+    Ok(format!("empty closings of one seat at the beginning of {} intervals", attacker.done))
+}

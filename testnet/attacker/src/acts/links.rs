@@ -8,10 +8,11 @@ use podl_engine::wire::{Gossip, SyncRequest, Topic};
 use podl_network::Protocol;
 
 use super::VOLLEY;
-use crate::attacker::Attacker;
+use crate::attacker::{Attacker, Target};
 use crate::conduct::{Bystander, Claim, Conduct, Mute};
 use crate::forge::{Place, noise};
 use crate::keys;
+use crate::stranger::Stranger;
 
 /// Bytes that are no message, on every topic and protocol, from peers that come back when they are banned.
 pub(crate) async fn malformed(attacker: &mut Attacker) -> anyhow::Result<String> {
@@ -104,22 +105,41 @@ const CLOSING: Duration = Duration::from_millis(5);
 
 /// Peers that come and go.
 pub(crate) async fn reconnect(attacker: &mut Attacker) -> anyhow::Result<String> {
+    const REGULARS: usize = 6;
     let end = Attacker::end();
     let conduct: Arc<dyn Conduct> = Arc::new(Bystander);
-    let old = attacker.unconnected(attacker.next_peer()?, conduct.clone()).await?;
+    let mut regulars = tokio::task::JoinSet::new();
+    for _ in 0..REGULARS {
+        let stranger = attacker.unconnected(attacker.next_peer()?, conduct.clone()).await?;
+        let targets = attacker.targets.clone();
+        regulars.spawn(async move {
+            let mut made = 0;
+            while Instant::now() < end {
+                made += come_and_go(&stranger, &targets, end).await;
+            }
+            made
+        });
+    }
     while Instant::now() < end {
         let fresh = attacker.unconnected(attacker.next_peer()?, conduct.clone()).await?;
-        for peer in [&old, &fresh] {
-            for target in attacker.targets.clone() {
-                attacker.done += u64::from(peer.dial(&target.address).await);
-                peer.leave(target.peer);
-            }
-            // A connection that still stands would be taken for a new one.
-            while peer.connections().await > 0 && Instant::now() < end {
-                tokio::time::sleep(CLOSING).await;
-            }
-        }
+        attacker.done += come_and_go(&fresh, &attacker.targets, end).await;
     }
-    attacker.keep([old]);
+    while let Some(made) = regulars.join_next().await {
+        attacker.done += made.unwrap_or_default();
+    }
     Ok(format!("{} connections made and left", attacker.done))
+}
+
+/// Connects with every node and leaves; how many took it.
+async fn come_and_go(stranger: &Stranger, targets: &[Target], end: Instant) -> u64 {
+    let mut made = 0;
+    for target in targets {
+        made += u64::from(stranger.dial(&target.address).await);
+        stranger.leave(target.peer);
+    }
+    // A connection that still stands would be taken for a new one.
+    while stranger.connections().await > 0 && Instant::now() < end {
+        tokio::time::sleep(CLOSING).await;
+    }
+    made
 }

@@ -11,7 +11,7 @@ mod votes;
 use std::time::Duration;
 
 pub(crate) use blocks::{false_candidates, far_future, twin_blocks, unknown_parents};
-pub(crate) use closings::bad_closings;
+pub(crate) use closings::{bad_closings, hollow_closings};
 pub(crate) use floods::{commitment_flood, key_flood, transaction_flood};
 pub(crate) use links::{malformed, reconnect, silent_peers};
 pub(crate) use offers::false_offers;
