@@ -73,6 +73,8 @@ fn broken(measured: &Measured, went_on: bool, differ: Option<anyhow::Error>) -> 
             .then(|| format!("the chain stopped: no block for {} s", measured.longest_ms / 1000)),
         (measured.honest_bans > 0)
             .then(|| format!("{} honest peers were banned by honest nodes", measured.honest_bans)),
+        (measured.blocks > 0 && measured.idle == measured.blocks && measured.calm_idle < CALM)
+            .then(|| "no block had a model any more".into()),
         differ.map(|error| format!("{error:#}")),
     ]
     .into_iter()
@@ -116,6 +118,9 @@ mod tests {
         assert!(broken(&calm(), true, None).is_empty());
         let bad = Measured { alive: 1, panicked: 1, honest_bans: 2, ..calm() };
         assert_eq!(broken(&bad, false, Some(anyhow::anyhow!("differ"))).len(), 5);
+        let barren = Measured { idle: 4, ..calm() };
+        assert_eq!(broken(&barren, true, None), ["no block had a model any more"]);
+        assert!(broken(&Measured { calm_idle: CALM, ..barren }, true, None).is_empty(), "nor had one before");
     }
 
     #[test]
