@@ -105,9 +105,11 @@ impl Signer {
     }
 }
 
-/// The same message with a signature that is none.
-pub(crate) fn unsigned<T>(signed: Signed<T>) -> Signed<T> {
-    Signed { signature: Signature([7; 64]), ..signed }
+/// The same message with a signature that is none, another for each number: what went round once does not go again.
+pub(crate) fn unsigned<T>(signed: Signed<T>, number: u64) -> Signed<T> {
+    let mut signature = Signature([7; 64]);
+    signature.0[..8].copy_from_slice(&number.to_be_bytes());
+    Signed { signature, ..signed }
 }
 
 /// Bytes that mean nothing.
@@ -137,7 +139,7 @@ mod tests {
         let transfer = signer.transfer(spec.money.fee_per_byte, signer.account(), u64::MAX);
         assert!(check_form(&spec, &transfer).is_ok() && transfer.verify(&chain).is_ok());
         let commitment = signer.commitment(&place, Hash32::ZERO);
-        assert!(commitment.verify(&chain).is_ok() && unsigned(commitment.clone()).verify(&chain).is_err());
+        assert!(commitment.verify(&chain).is_ok() && unsigned(commitment.clone(), 1).verify(&chain).is_err());
         let (closing, sent) = signer.closing(chain, &ClosingList::default(), ClosingList(vec![commitment]));
         assert!(closing.verify(&chain).is_ok() && sent.root() != closing.message.list_root);
         assert!(signer.vote(1, chain, 0, vec![chain, chain]).verify(&chain).is_ok());

@@ -25,16 +25,16 @@ struct BadSeat {
 const WAYS: u64 = 6;
 
 impl BadSeat {
-    fn closing(&self, parent: BlockHash, height: Height, way: u64) -> (Signed<Closing>, ClosingList) {
+    fn closing(&self, parent: BlockHash, height: Height, way: u64, number: u64) -> (Signed<Closing>, ClosingList) {
         let place = Place::filler(&self.chain, parent, height + 1);
         let other = Place::filler(&self.chain, keys::made_up("another parent", height), height);
-        let commit = |number| self.stranger.commitment(&place, keys::made_up("commitment", number));
+        let commit = |n| self.stranger.commitment(&place, keys::made_up("commitment", number + n));
         let good = || (0..3).map(commit);
         let close = |list: ClosingList| self.seat.closing(parent, &list.clone(), list);
         match way % WAYS {
-            0 => close(ClosingList::new(good().map(unsigned))),
+            0 => close(ClosingList::new(good().map(|c| unsigned(c, number)))),
             1 => close(ClosingList(ClosingList::new(good()).0.into_iter().rev().collect())),
-            2 => close(ClosingList::new([self.stranger.commitment(&other, keys::made_up("commitment", 0))])),
+            2 => close(ClosingList::new([self.stranger.commitment(&other, keys::made_up("commitment", number))])),
             3 => self.seat.closing(parent, &ClosingList::default(), ClosingList::new(good())),
             4 => close(ClosingList::new((0..63).map(commit))),
             _ => close(ClosingList(good().flat_map(|c| [c.clone(), c]).collect())),
@@ -45,13 +45,13 @@ impl BadSeat {
 impl Conduct for BadSeat {
     fn answer(&self, request: &SyncRequest) -> Answer {
         let SyncRequest::Interval(parent) = request else { return Answer::Refuse };
-        let closings = (0..WAYS).map(|way| self.closing(*parent, 0, way)).collect();
+        let closings = (0..WAYS).map(|way| self.closing(*parent, 0, way, way)).collect();
         Answer::say(SyncResponse::Interval(Box::new(IntervalMessages { closings, ..IntervalMessages::default() })))
     }
 
     fn hear(&self, gossip: &Gossip) -> Vec<Gossip> {
         let Gossip::Block(block) = gossip else { return Vec::new() };
-        let (closing, list) = self.closing(block.hash(), block.height(), block.height());
+        let (closing, list) = self.closing(block.hash(), block.height(), block.height(), 0);
         vec![Gossip::Closing(closing, list)]
     }
 }
@@ -69,7 +69,7 @@ pub(crate) async fn bad_closings(attacker: &mut Attacker) -> anyhow::Result<Stri
         let place = attacker.place().await?;
         for way in 0..WAYS {
             for parent in [place.parent, keys::made_up("parent", attacker.done)] {
-                let (closing, list) = bad.closing(parent, place.height, way);
+                let (closing, list) = bad.closing(parent, place.height, way, attacker.done);
                 late.gossip(&Gossip::Closing(closing, list)).await;
                 attacker.done += 1;
             }

@@ -91,16 +91,16 @@ pub(crate) async fn bad_votes(attacker: &mut Attacker) -> anyhow::Result<String>
 }
 
 fn votes(attacker: &Attacker, block: BlockHash, height: Height) -> Vec<SignedVote> {
-    let seat = attacker.seat();
-    let stranger = attacker.signer(keys::account(attacker.done));
-    let ghost = keys::made_up("voted", attacker.done);
+    let (seat, number) = (attacker.seat(), attacker.done);
+    let stranger = attacker.signer(keys::account(number));
+    let ghost = keys::made_up("voted", number);
     vec![
-        seat.vote(height, block, u64::MAX, Vec::new()),
-        seat.vote(u64::MAX, block, 0, Vec::new()),
+        seat.vote(height, block, u64::MAX - number, Vec::new()),
+        seat.vote(u64::MAX, block, number, Vec::new()),
         seat.vote(u64::MAX, ghost, u64::MAX, Vec::new()),
-        seat.vote(0, block, 0, Vec::new()),
+        seat.vote(0, block, number, Vec::new()),
         stranger.vote(height, block, 0, Vec::new()),
         stranger.vote(height, ghost, u64::MAX, Vec::new()),
-        unsigned(seat.vote(height, block, 0, Vec::new())),
+        unsigned(seat.vote(height, block, 0, Vec::new()), number),
     ]
 }
