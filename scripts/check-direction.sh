@@ -17,7 +17,7 @@ must_not_reach() {
     done
 }
 
-upper="podl-pool podl-storage podl-network podl-engine podl-mempool podl-rpc podl-testnet podl-node"
+upper="podl-pool podl-storage podl-network podl-engine podl-mempool podl-rpc podl-testnet podl-attacker podl-node"
 heavy="tokio libp2p rocksdb candle-core candle-nn"
 must_not_reach podl-chain-spec podl-consensus podl-nas $upper $heavy
 must_not_reach podl-consensus podl-nas $upper $heavy
@@ -28,6 +28,7 @@ must_not_reach podl-mempool podl-nas podl-network podl-storage $heavy
 must_not_reach podl-storage podl-nas podl-network podl-pool tokio libp2p candle-core
 must_not_reach podl-network podl-consensus podl-nas podl-pool podl-storage rocksdb candle-core
 must_not_reach podl-rpc podl-nas podl-network podl-storage podl-pool rocksdb libp2p candle-core
-must_not_reach podl-testnet podl-network podl-storage podl-node rocksdb libp2p
+must_not_reach podl-testnet podl-network podl-storage podl-attacker podl-node rocksdb libp2p
+must_not_reach podl-attacker podl-storage podl-mempool podl-node rocksdb
 [ "$bad" -eq 0 ] && echo "direction: every crate keeps to its layer"
 exit "$bad"

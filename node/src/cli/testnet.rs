@@ -1,17 +1,18 @@
 //! `podl testnet`.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
+use podl_attacker::Attack;
 use podl_chain_spec::{Amount, ChainSpec};
 use podl_consensus::workload::{Bounds, Space};
 use podl_nas::data::DatasetSpec;
 use podl_rpc::types::{BlockView, IntervalStatus};
-use podl_testnet::process::{BlockLine, Fault, Follower, LocalNetwork, Plan, Task, run_fault};
+use podl_testnet::process::{BlockLine, Fault, Follower, LocalNetwork, Plan, Task, Verdict, run_fault};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::Out;
@@ -28,11 +29,54 @@ pub(super) enum TestnetCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct AttackArgs {
-    /// late-node, kills, publisher-stops, miners-stop, manager-killed, or all.
+    /// A fault: late-node, kills, publisher-stops, miners-stop, manager-killed; or the attack of a stranger or a seat:
+    /// range-overflow, false-status, twice-ready, ghost-votes, bad-votes, bad-closings, hollow-closings, far-future,
+    /// unknown-parents, false-offers, false-candidates, twin-blocks, malformed, key-flood, commitment-flood,
+    /// transaction-flood, request-flood, silent-peers, reconnect; or all.
     name: String,
     /// Where keys, chains and logs go [default: a temporary folder, kept when something did not hold].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// The program that the nodes run [default: this one]: an older one shows what has changed.
+    #[arg(long, value_name = "PATH", hide = true)]
+    program: Option<PathBuf>,
+}
+
+/// What is tried on a network.
+#[derive(Clone, Copy, Debug)]
+enum Trial {
+    Fault(Fault),
+    Attack(Attack),
+}
+
+impl Trial {
+    fn all() -> Vec<Self> {
+        Fault::ALL.map(Self::Fault).into_iter().chain(Attack::ALL.map(Self::Attack)).collect()
+    }
+
+    fn named(name: &str) -> anyhow::Result<Self> {
+        if let Ok(fault) = name.parse() {
+            return Ok(Self::Fault(fault));
+        }
+        name.parse().map(Self::Attack).map_err(|_| {
+            let known: Vec<&str> = Self::all().into_iter().map(Self::name).collect();
+            anyhow::anyhow!("no attack {name:?}; there are: {}, all", known.join(", "))
+        })
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Fault(fault) => fault.name(),
+            Self::Attack(attack) => attack.name(),
+        }
+    }
+
+    async fn run(self, program: &Path, dir: PathBuf) -> anyhow::Result<Verdict> {
+        match self {
+            Self::Fault(fault) => run_fault(fault, program, dir).await,
+            Self::Attack(attack) => podl_attacker::run(attack, program, dir).await,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -104,16 +148,17 @@ async fn up(args: &UpArgs, out: &Out) -> anyhow::Result<()> {
 }
 
 async fn attack(args: &AttackArgs, out: &Out) -> anyhow::Result<()> {
-    let faults = match args.name.as_str() {
-        "all" => Fault::ALL.to_vec(),
-        name => vec![name.parse::<Fault>().map_err(anyhow::Error::msg)?],
+    let trials = match args.name.as_str() {
+        "all" => Trial::all(),
+        name => vec![Trial::named(name)?],
     };
     let temporary = tempfile::tempdir().context("a temporary folder")?;
     let dir = args.data_dir.clone().unwrap_or_else(|| temporary.path().into());
-    let program = std::env::current_exe().context("this program's own path")?;
+    let own = || std::env::current_exe().context("this program's own path");
+    let program = args.program.clone().map_or_else(own, Ok)?;
     let mut broken = Vec::new();
-    for fault in faults {
-        let verdict = run_fault(fault, &program, dir.join(fault.name())).await?;
+    for trial in trials {
+        let verdict = trial.run(&program, dir.join(trial.name())).await?;
         out.record(&verdict, || {
             format!("{}  {:<16} {}", if verdict.held { "held " } else { "BROKE" }, verdict.attack, verdict.note)
         })?;

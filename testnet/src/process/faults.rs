@@ -13,6 +13,7 @@ use podl_rpc::types::{BlockId, BlockView, IntervalPhase, SeatsView};
 use serde::Serialize;
 
 use super::manager_killed::manager_killed;
+use super::measure::Measured;
 use super::network::{LocalNetwork, Plan, Task};
 
 /// How long a block may take in the worst case that the rules allow, several times over: a machine with few cores.
@@ -82,6 +83,9 @@ pub struct Verdict {
     pub honest_loss: Option<Amount>,
     /// What was seen, or what did not hold.
     pub note: String,
+    /// What was counted, where somebody attacked.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
 }
 
 /// What was seen when everything held.
@@ -123,11 +127,12 @@ pub async fn run(fault: Fault, program: &Path, dir: PathBuf) -> anyhow::Result<V
     let attack = fault.name();
     Ok(match outcome {
         Err(error) => {
-            Verdict { attack, held: false, attacker_cost: None, honest_loss: None, note: format!("{error:#}") }
+            let note = format!("{error:#}");
+            Verdict { attack, held: false, attacker_cost: None, honest_loss: None, note, measured: None }
         }
         Ok(Seen { attacker_cost, honest_loss, note }) => {
             stopped?;
-            Verdict { attack, held: true, attacker_cost, honest_loss, note }
+            Verdict { attack, held: true, attacker_cost, honest_loss, note, measured: None }
         }
     })
 }

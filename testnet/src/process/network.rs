@@ -122,8 +122,8 @@ pub struct LocalNetwork {
     pub publisher: Option<NodeProcess>,
     /// Miners of the first node's pool.
     pub miners: Vec<Process>,
-    /// Address and peer id of the first node: where others find the network, and what miners join.
-    first: String,
+    /// Addresses with peer ids of the seats' nodes: where others find the network. Miners join the first.
+    known: Vec<String>,
 }
 
 impl LocalNetwork {
@@ -135,14 +135,12 @@ impl LocalNetwork {
         ensure!((1..=7).contains(&plan.nodes), "a local network has 1 to 7 nodes, not {}", plan.nodes);
         ensure!(plan.miners <= 9, "a local network has 0 to 9 miners, not {}", plan.miners);
         ChainSpec::load(&plan.chain)?;
-        let mut network = Self { nodes: Vec::new(), publisher: None, miners: Vec::new(), first: String::new(), plan };
+        let mut network = Self { nodes: Vec::new(), publisher: None, miners: Vec::new(), known: Vec::new(), plan };
         for index in 0..network.plan.nodes {
             let is_manager = index == 0 && network.plan.miners > 0;
             let mut node = network.spawn(&format!("node-{index}"), &format!("dev:seat-{index}"), is_manager)?;
-            if index == 0 {
-                let status = node.wait_until_up().await?;
-                network.first = own_address(&status)?;
-            }
+            let status = node.wait_until_up().await?;
+            network.known.push(own_address(&status)?);
             network.nodes.push(node);
         }
         if network.plan.task.is_some() {
@@ -160,7 +158,8 @@ impl LocalNetwork {
         let name = format!("miner-{index}");
         let folder = self.plan.dir.join(&name).display().to_string();
         let account = format!("dev:{name}");
-        let args = ["miner", "join", &self.first, "--chain", &self.plan.chain, "--threads", "1", "--json"];
+        let first = self.known.first().context("no first node")?;
+        let args = ["miner", "join", first, "--chain", &self.plan.chain, "--threads", "1", "--json"];
         let args = args.into_iter().chain(["--pay-to", &account, "--data-dir", &folder]).map(String::from);
         let budget = self.plan.budgets.get(index).map(|macs_s| ["--macs-per-second".into(), macs_s.to_string()]);
         let args: Vec<String> = args.chain(budget.into_iter().flatten()).collect();
@@ -200,9 +199,9 @@ impl LocalNetwork {
             "--rpc".into(),
             rpc.clone(),
         ]);
-        if !self.first.is_empty() {
-            args.extend(["--bootnode".into(), self.first.clone()]);
-        }
+        // Two networks of one chain on this machine must not find each other.
+        args.extend(["--set".into(), "mdns=false".into()]);
+        args.extend(self.known.iter().flat_map(|address| ["--bootnode".into(), address.clone()]));
         if !wallet.is_empty() {
             args.extend(["--wallet".into(), wallet.into()]);
         }
@@ -322,6 +321,6 @@ fn start(program: &Path, args: &[String], dir: &Path, name: &str) -> io::Result<
 
 /// A node's first TCP address with its peer id.
 fn own_address(status: &NodeStatus) -> anyhow::Result<String> {
-    let address = status.listen.iter().find(|a| a.contains("/tcp/")).context("the first node listens nowhere")?;
+    let address = status.listen.iter().find(|a| a.contains("/tcp/")).context("a node listens nowhere")?;
     Ok(format!("{address}/p2p/{}", status.peer_id))
 }
