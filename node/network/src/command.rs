@@ -45,6 +45,9 @@ pub(crate) enum Command {
         what: Misbehaviour,
         why: String,
     },
+    Disconnect {
+        peer: PeerId,
+    },
     Shutdown {
         done: oneshot::Sender<()>,
     },

@@ -131,6 +131,14 @@ impl NetworkHandle {
         post(&self.commands, Command::Penalise { peer, what, why: why.into() })
     }
 
+    /// Closes the connections of a peer without blame.
+    ///
+    /// # Errors
+    /// [`NetworkError::Busy`], [`NetworkError::Closed`].
+    pub fn disconnect(&self, peer: PeerId) -> Result<(), NetworkError> {
+        post(&self.commands, Command::Disconnect { peer })
+    }
+
     /// The blob store that this network serves from and fetches into.
     pub fn blobs(&self) -> &Arc<BlobStore> {
         self.shared.fetcher.store()

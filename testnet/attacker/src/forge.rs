@@ -3,11 +3,11 @@
 use ed25519_dalek::SigningKey;
 use podl_chain_spec::{AccountId, Amount, Hash32};
 use podl_consensus::codec;
-use podl_consensus::rules::filler_task;
+use podl_consensus::interval_context::filler_task;
 use podl_consensus::signed::{Signature, Signed, account_of};
 use podl_consensus::types::{
-    Block, BlockHash, Body, Closing, ClosingList, Commitment, Header, Height, Outcome, Payment, SignedTransaction,
-    SignedVote, TaskId, Transaction, TransactionKind, Vote,
+    Block, BlockHash, Body, Closing, ClosingList, Commitment, Header, Height, ListedClosing, Outcome, Payment,
+    SignedTransaction, SignedVote, TaskId, Transaction, TransactionKind, Vote,
 };
 
 /// Bytes of a transaction beyond those of its message with a fee of one byte: the longest fee, and the signature.
@@ -61,14 +61,9 @@ impl Signer {
     }
 
     /// A closing whose signed root is that of `signed`, sent with the list `sent`.
-    pub(crate) fn closing(
-        &self,
-        parent: BlockHash,
-        signed: &ClosingList,
-        sent: ClosingList,
-    ) -> (Signed<Closing>, ClosingList) {
+    pub(crate) fn closing(&self, parent: BlockHash, signed: &ClosingList, sent: ClosingList) -> ListedClosing {
         let message = Closing { parent, seat: self.account, list_root: signed.root() };
-        (Signed::new(message, &self.chain, &self.key), sent)
+        ListedClosing { closing: Signed::new(message, &self.chain, &self.key), list: sent }
     }
 
     /// A block, with a state root that nobody computed.

@@ -41,6 +41,10 @@ impl Driver {
                 let _gone = answer.send(self.peer_infos());
             }
             Command::Penalise { peer, what, why } => self.penalise(peer, what, &why),
+            Command::Disconnect { peer } => {
+                // An error means that it was not connected.
+                let _gone = self.swarm.disconnect_peer_id(peer);
+            }
             // The loop takes this one itself.
             Command::Shutdown { .. } => {}
             #[cfg(test)]

@@ -6,9 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use podl_chain_spec::Hash32;
 use podl_consensus::signed::Signed;
-use podl_consensus::types::{
-    Block, BlockHash, Closing, ClosingList, ClosingSet, Commitment, Opening, Outcome, commitment_id,
-};
+use podl_consensus::types::{Block, BlockHash, ClosingSet, Commitment, ListedClosing, Opening, Outcome, commitment_id};
 use podl_engine::wire::{Gossip, IntervalMessages, SyncRequest, SyncResponse};
 
 use super::{SHOTS, VOLLEY};
@@ -183,7 +181,7 @@ struct Cheat {
     place: Place,
     commitment: Signed<Commitment>,
     salt: [u8; 32],
-    closings: Vec<(Signed<Closing>, ClosingList)>,
+    closings: Vec<ListedClosing>,
     shown: bool,
 }
 
@@ -209,7 +207,7 @@ impl FalseMiner {
     }
 
     fn candidate(&self, cheat: &Cheat) -> Block {
-        let closings = ClosingSet::new(cheat.closings.iter().map(|(closing, list)| (closing, list)));
+        let closings = ClosingSet::new(&cheat.closings);
         let opening = Opening {
             model_root: keys::made_up("model", cheat.place.height),
             artefact_bytes: 1000,
@@ -225,13 +223,13 @@ impl FalseMiner {
 impl Conduct for FalseMiner {
     fn hear(&self, gossip: &Gossip) -> Vec<Gossip> {
         const MAJORITY: usize = 3;
-        let Gossip::Closing(closing, list) = gossip else { return Vec::new() };
+        let Gossip::Closing(listed) = gossip else { return Vec::new() };
         let mut cheat = self.cheat.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(cheat) = cheat.as_mut().filter(|c| c.place.parent == closing.message.parent && !c.shown) else {
+        let Some(cheat) = cheat.as_mut().filter(|c| c.place.parent == listed.closing.message.parent && !c.shown) else {
             return Vec::new();
         };
-        if list.0.contains(&cheat.commitment) {
-            cheat.closings.push((closing.clone(), list.clone()));
+        if listed.list.0.contains(&cheat.commitment) {
+            cheat.closings.push(listed.clone());
         }
         cheat.shown = cheat.closings.len() >= MAJORITY;
         let shown = cheat.shown.then(|| Gossip::Block(Box::new(self.candidate(cheat))));

@@ -3,8 +3,7 @@
 use std::time::Instant;
 
 use podl_chain_spec::Hash32;
-use podl_consensus::signed::Signed;
-use podl_consensus::types::{BlockHash, Closing, ClosingList, Height};
+use podl_consensus::types::{BlockHash, ClosingList, Height, ListedClosing};
 use podl_engine::wire::{Gossip, IntervalMessages, SyncRequest, SyncResponse};
 
 use super::VOLLEY;
@@ -25,7 +24,7 @@ struct BadSeat {
 const WAYS: u64 = 6;
 
 impl BadSeat {
-    fn closing(&self, parent: BlockHash, height: Height, way: u64, number: u64) -> (Signed<Closing>, ClosingList) {
+    fn closing(&self, parent: BlockHash, height: Height, way: u64, number: u64) -> ListedClosing {
         let place = Place::filler(&self.chain, parent, height + 1);
         let other = Place::filler(&self.chain, keys::made_up("another parent", height), height);
         let commit = |n| self.stranger.commitment(&place, keys::made_up("commitment", number + n));
@@ -51,8 +50,7 @@ impl Conduct for BadSeat {
 
     fn hear(&self, gossip: &Gossip) -> Vec<Gossip> {
         let Gossip::Block(block) = gossip else { return Vec::new() };
-        let (closing, list) = self.closing(block.hash(), block.height(), block.height(), 0);
-        vec![Gossip::Closing(closing, list)]
+        vec![Gossip::Closing(self.closing(block.hash(), block.height(), block.height(), 0))]
     }
 }
 
@@ -69,8 +67,7 @@ pub(crate) async fn bad_closings(attacker: &mut Attacker) -> anyhow::Result<Stri
         let place = attacker.place().await?;
         for way in 0..WAYS {
             for parent in [place.parent, keys::made_up("parent", attacker.done)] {
-                let (closing, list) = bad.closing(parent, place.height, way, attacker.done);
-                late.gossip(&Gossip::Closing(closing, list)).await;
+                late.gossip(&Gossip::Closing(bad.closing(parent, place.height, way, attacker.done))).await;
                 attacker.done += 1;
             }
         }
@@ -86,8 +83,7 @@ struct HollowSeat(Signer);
 
 impl HollowSeat {
     fn closing(&self, parent: BlockHash) -> Gossip {
-        let (closing, list) = self.0.closing(parent, &ClosingList::default(), ClosingList::default());
-        Gossip::Closing(closing, list)
+        Gossip::Closing(self.0.closing(parent, &ClosingList::default(), ClosingList::default()))
     }
 }
 
