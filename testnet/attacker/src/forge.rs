@@ -135,7 +135,8 @@ mod tests {
         assert!(check_form(&spec, &transfer).is_ok() && transfer.verify(&chain).is_ok());
         let commitment = signer.commitment(&place, Hash32::ZERO);
         assert!(commitment.verify(&chain).is_ok() && unsigned(commitment.clone(), 1).verify(&chain).is_err());
-        let (closing, sent) = signer.closing(chain, &ClosingList::default(), ClosingList(vec![commitment]));
+        let ListedClosing { closing, list: sent } =
+            signer.closing(chain, &ClosingList::default(), ClosingList(vec![commitment]));
         assert!(closing.verify(&chain).is_ok() && sent.root() != closing.message.list_root);
         assert!(signer.vote(1, chain, 0, vec![chain, chain]).verify(&chain).is_ok());
     }

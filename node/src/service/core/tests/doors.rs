@@ -207,7 +207,8 @@ fn a_candidate_of_ones_own_is_signed_only_after_its_work_was_checked() {
     let mut bed = Bed::new(small_spec(4, 24), Some(10));
     let genesis = bed.h.genesis();
     let round = bed.h.commit(genesis, 10, 40);
-    let closings: Vec<_> = (0..4).map(|seat| bed.h.closing(genesis, &account(seat), &[round.clone()])).collect();
+    let closings: Vec<_> =
+        (0..4).map(|seat| bed.h.closing(genesis, &account(seat), std::slice::from_ref(&round))).collect();
     let claim = |correct| podl_consensus::chain::Claim::Scored {
         closings: closings.clone(),
         opening: podl_consensus::types::Opening { correct, ..round.opening.clone() },
