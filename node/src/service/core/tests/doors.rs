@@ -65,7 +65,7 @@ fn a_status_is_only_a_reason_to_ask() {
     // Whether the seat may sign is asked of its guard alone: its machine knows nothing of claims.
     let block = bed.h.idle(genesis, 0, None, bed.h.parts(genesis));
     let hash = bed.advance(block);
-    for seat in [1, 2] {
+    for seat in 1..4 {
         let vote = bed.h.vote(&account(seat), hash, &[]);
         bed.core().drive(Event::Vote(vote)).unwrap();
     }
@@ -262,7 +262,7 @@ fn whoever_passes_on_a_block_that_was_asked_for_answers_for_its_bytes_only() {
     assert!(bed.core().imports.is_refused(&bad.hash()) && bed.core().any_block(&bad.hash()).unwrap().is_none());
     assert_eq!(judged(&mut bed, |_| Gossip::Block(Box::new(bad.clone()))), LEFT, "it is looked at once");
     // Its bytes are another thing, and so is a range, which is what a peer calls its own chain.
-    let mut damaged = wrong_root(&bed);
+    let mut damaged = bed.h.idle(bed.h.genesis(), 1, None, bed.h.parts(bed.h.genesis()));
     damaged.header.signature = Signature([1; 64]);
     bed.core().deliver(peer, vec![damaged], false).unwrap();
     assert_eq!(bed.core().blamed.borrow().len(), 1);
