@@ -7,11 +7,12 @@ SCENARIO   ?= all
 SEEDS      ?= 30
 RECORDS    ?=
 OUT        ?= study
+ATTACKS    ?= range-overflow false-status twice-ready ghost-votes hollow-closings
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PODL       := $(TARGET_DIR)/release/podl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build testnet test test-export memcheck bench-training study fmt lint direction deny unit doctest doc network clean
+.PHONY: help setup build testnet test test-export memcheck bench-training study fmt lint direction deny unit doctest doc network attacks clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,9 +64,13 @@ doctest: setup
 doc: setup ## the API documentation, in the target folder
 	$(CARGO) doc --release --locked --workspace --no-deps
 
-network: build ## a short real network of separate processes, and one whose pool manager is killed
+network: build ## short real networks of separate processes: one in calm, one whose pool manager is killed, some under attack
 	$(PODL) testnet up --nodes 4 --miners 3 --blocks 3 --json
 	$(PODL) testnet attack manager-killed --json
+	@for attack in $(ATTACKS); do $(PODL) testnet attack $$attack --json || exit 1; done
+
+attacks: build ## every fault and attack on networks of real processes, some 40 minutes
+	$(PODL) testnet attack all --json
 
 clean:
 	$(CARGO) clean
