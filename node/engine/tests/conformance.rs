@@ -10,8 +10,9 @@ use podl_consensus::hash::blob_root;
 use podl_consensus::signed::{Signature, Signed};
 use podl_consensus::state::Checkpoint;
 use podl_consensus::types::{
-    Block, Body, Certificate, Closing, ClosingList, ClosingSet, Commitment, Evidence, Header, ListedClosing, Opening,
-    Outcome, Payment, ShardKey, SignedTransaction, SignedVote, Transaction, TransactionKind, Vote,
+    BatchPayment, Block, Body, Certificate, Closing, ClosingList, ClosingSet, Commitment, Evidence, Header,
+    ListedClosing, Opening, Outcome, Payment, ShardKey, SignedTransaction, SignedVote, Transaction, TransactionKind,
+    Vote,
 };
 use podl_engine::sync::Status;
 use podl_engine::wire::{Gossip, IntervalMessages, KeyRelease, SyncRequest, SyncResponse};
@@ -45,10 +46,18 @@ fn transaction(kind: TransactionKind) -> SignedTransaction {
     signed(Transaction { sender: account(9), nonce: 200, fee: Amount(1_234_567), kind })
 }
 
+fn pay() -> TransactionKind {
+    TransactionKind::Transfer(Payment { to: account(11), amount: Amount(5) })
+}
+
+fn payout() -> TransactionKind {
+    let payments = vec![Payment { to: account(11), amount: Amount(5) }, Payment { to: account(12), amount: Amount(6) }];
+    TransactionKind::BatchPayout(BatchPayment { block: hash(5), shares_root: hash(18), payments })
+}
+
 fn block(outcome: Outcome) -> Block {
     let certificate = Certificate { height: 69_998, block: hash(10), votes: vec![vote()] };
-    let pay = TransactionKind::Transfer(Payment { to: account(11), amount: Amount(5) });
-    let transactions = vec![transaction(pay)];
+    let transactions = vec![transaction(pay())];
     let body = Body { votes: vec![vote()], certificate: Some(certificate), outcome, transactions };
     let header = Header {
         chain: hash(12),
@@ -94,6 +103,8 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         ("gossip block scored", Gossip::Block(Box::new(scored())).encode()),
         ("gossip block void", Gossip::Block(Box::new(void)).encode()),
         ("gossip block idle", Gossip::Block(Box::new(block(Outcome::Idle { key: None }))).encode()),
+        ("gossip transaction transfer", Gossip::Transaction(transaction(pay())).encode()),
+        ("gossip transaction payout", Gossip::Transaction(transaction(payout())).encode()),
         ("gossip transaction cancel", Gossip::Transaction(transaction(TransactionKind::Cancel(hash(2)))).encode()),
         ("gossip transaction leave", Gossip::Transaction(transaction(TransactionKind::LeaveSeat)).encode()),
         ("gossip transaction evidence", Gossip::Transaction(transaction(evidence)).encode()),
