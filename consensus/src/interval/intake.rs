@@ -136,6 +136,7 @@ impl IntervalMachine {
         }
         let limits = self.limits.clone();
         let Some(round) = self.round_mut(&parent, chain) else { return };
+        round.hear(owner);
         let fees = round.context.commitment_fee.checked_mul(round.commitments_of(&owner) as u64 + 1);
         if fees.is_some_and(|fees| chain.can_spend(&parent, &owner, fees)) {
             round.add_commitment(commitment, &limits);

@@ -224,7 +224,10 @@ impl IntervalMachine {
         if !self.tree.contains(&message.parent) {
             return self.early_news(&message.owner);
         }
-        self.rounds.get(&message.parent).map_or(News::Fresh, |round| round.news_of_commitment(commitment, &self.limits))
+        let round = self.rounds.get(&message.parent);
+        round.map_or(self.news_without_round(&message.parent), |round| {
+            round.news_of_commitment(commitment, &self.limits)
+        })
     }
 
     /// What a closing can tell the machine.
@@ -233,7 +236,14 @@ impl IntervalMachine {
         if !self.tree.contains(&message.parent) {
             return self.early_news(&message.seat);
         }
-        self.rounds.get(&message.parent).map_or(News::Fresh, |round| round.news_of_closing(listed))
+        let round = self.rounds.get(&message.parent);
+        round.map_or(self.news_without_round(&message.parent), |round| round.news_of_closing(listed))
+    }
+
+    /// Of a known parent on whose interval nothing is held: what lies below the one at hand is over, and was forgotten.
+    fn news_without_round(&self, parent: &BlockHash) -> News {
+        let is_over = self.tree.height(parent).is_some_and(|height| height < self.base.height);
+        if is_over { News::Nothing } else { News::Fresh }
     }
 
     /// Of a parent that is not known here: whether there is room for one more message of this signer.

@@ -105,9 +105,13 @@ impl Round {
         }
     }
 
+    /// Counts a commitment of an owner, kept or not, whether or not it can be paid.
+    pub fn hear(&mut self, owner: AccountId) {
+        *self.heard.entry(owner).or_default() += 1;
+    }
+
     /// Notes a commitment for the node's own list. Returns whether it is new and in time.
     pub fn add_commitment(&mut self, commitment: Verified<Signed<Commitment>>, limits: &Limits) -> bool {
-        *self.heard.entry(commitment.message.owner).or_default() += 1;
         let (message, context) = (&commitment.message, &self.context);
         let fits = message.parent == context.parent.block
             && message.task == context.task

@@ -138,7 +138,7 @@ impl Node {
         let core = Core::new(parts, worker, publisher)?;
         let (end, ended) = oneshot::channel();
         let thread = std::thread::Builder::new().name("podl-core".into()).spawn(move || {
-            let result = core.run(&inputs);
+            let result = core.run(inputs);
             // Nobody may be waiting any more.
             let _ = end.send(());
             result

@@ -22,11 +22,8 @@ pub(super) fn spawn(
 
 /// Tells the core that something it needs has ended. Blocks while the core's queue is full.
 pub(super) fn report(core: &CoreHandle, name: &'static str, reason: String) {
-    let said = reason.clone();
-    // A core that is gone has stopped already, and this is part of it.
-    if core.send(Input::ThreadEnded { name, reason }).is_ok() {
-        tracing::error!(name, reason = said, "a part of the node has ended");
-    }
+    // The core says it; one that is gone has stopped already, and this is part of it.
+    let _ = core.send(Input::ThreadEnded { name, reason });
 }
 
 /// What a panic said.

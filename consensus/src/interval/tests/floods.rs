@@ -213,6 +213,13 @@ fn what_can_tell_nothing_is_seen_before_its_signatures_are() {
         bed.feed(Event::Commitment(unchecked(round.commitment.clone())));
     }
     assert_eq!((news(&bed, 0), news(&bed, 5), news(&bed, 7)), (News::Held, News::Nothing, News::Nothing));
+    // Account 30 is not funded: what it cannot pay is counted all the same.
+    let poor: Vec<Round> = (0..7).map(|_| bed.h.commit(parent, 30, 40)).collect();
+    for round in &poor[..6] {
+        assert_eq!(bed.m.news_of_commitment(&round.commitment), News::Fresh);
+        bed.feed(Event::Commitment(unchecked(round.commitment.clone())));
+    }
+    assert_eq!(bed.m.news_of_commitment(&poor[6].commitment), News::Nothing);
     let mut resigned = rounds[0].commitment.clone();
     resigned.signature.0[0] ^= 1;
     assert_eq!(bed.m.news_of_commitment(&resigned), News::Nothing, "one signature of a message is enough");

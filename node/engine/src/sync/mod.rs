@@ -152,10 +152,8 @@ pub enum Effect<P> {
     },
     /// Check and import these in order; of a range say [`Event::Processed`] then.
     Deliver {
-        /// Who is to blame for them.
-        peer: P,
-        /// In rising order, each the parent of the next.
-        blocks: Vec<Block>,
+        /// In rising order, each the parent of the next, with who sent it and answers for its bytes.
+        blocks: Vec<(P, Block)>,
         /// Whether they answer a range request.
         is_range: bool,
     },
@@ -328,12 +326,13 @@ impl<P: Ord + Clone> Sync<P> {
             Ask::Range { .. } if self.importing => {}
             Ask::Range { .. } => {
                 self.importing = true;
-                effects.push(Effect::Deliver { peer, blocks, is_range: true });
+                let blocks = blocks.into_iter().map(|block| (peer.clone(), block)).collect();
+                effects.push(Effect::Deliver { blocks, is_range: true });
             }
             Ask::Single { .. } => {
-                let blocks = self.wanted.came(peer.clone(), blocks.remove(0), connects);
+                let blocks = self.wanted.came(peer, blocks.remove(0), connects);
                 if !blocks.is_empty() {
-                    effects.push(Effect::Deliver { peer, blocks, is_range: false });
+                    effects.push(Effect::Deliver { blocks, is_range: false });
                 }
             }
         }

@@ -73,6 +73,10 @@ fn blamed(effects: &[Effect<u8>]) -> Vec<u8> {
     blamed.collect()
 }
 
+fn delivery(peer: u8, blocks: &[Block], is_range: bool) -> Effect<u8> {
+    Effect::Deliver { blocks: blocks.iter().map(|block| (peer, block.clone())).collect(), is_range }
+}
+
 fn answer(peer: u8, request: u64, blocks: &[Block]) -> Event<u8> {
     Event::Blocks { peer, request, blocks: blocks.to_vec(), connects: true }
 }
@@ -89,7 +93,7 @@ fn catches_up_range_by_range() {
         assert_eq!((peer, from), (7, have as u64 + 1));
         let range = &blocks[have + 1..(have + 33).min(71)];
         let delivered = sync.handle(1, answer(peer, request, range));
-        assert_eq!(delivered, [Effect::Deliver { peer, blocks: range.to_vec(), is_range: true }]);
+        assert_eq!(delivered, [delivery(peer, range, true)]);
         have += range.len();
         let moved = sync.handle(2, Event::Local { head: point(&blocks[have]), finalised: point(&blocks[have - 2]) });
         assert_eq!(moved.contains(&Effect::Behind(0)), have == 70);
@@ -276,7 +280,7 @@ fn a_block_that_votes_name_is_asked_of_who_sent_them_then_of_others_and_nobody_i
     let effects = sync.handle(2 + SINGLE_HEDGE_MS, Event::Tick);
     let [(peer, request, _)] = blocks_asked(&effects)[..] else { panic!("another one: {effects:?}") };
     let effects = sync.handle(3 + SINGLE_HEDGE_MS, answer(peer, request, &blocks[1..2]));
-    assert_eq!(effects, [Effect::Deliver { peer, blocks: blocks[1..2].to_vec(), is_range: false }]);
+    assert_eq!(effects, [delivery(peer, &blocks[1..2], false)]);
     // A false block is another thing.
     let hash = blocks[2].hash();
     let effects = sync.handle(9_000, Event::Unknown { peer: Some(1), hash });
@@ -299,7 +303,7 @@ fn parents_are_followed_and_delivered_before_what_builds_on_them() {
     let [(peer, request, hash)] = blocks_asked(&effects)[..] else { panic!("{effects:?}") };
     assert_eq!(hash, blocks[1].hash());
     let effects = sync.handle(2, answer(peer, request, &blocks[1..2]));
-    assert_eq!(effects, [Effect::Deliver { peer, blocks: blocks[1..4].to_vec(), is_range: false }]);
+    assert_eq!(effects, [delivery(peer, &blocks[1..4], false)]);
 }
 
 #[test]
@@ -391,4 +395,23 @@ fn a_level_node_asks_nobody_for_what_it_has() {
         let told = sync.handle(5, says(7, &blocks, head, head - 2));
         assert!(range_asked(&moved).is_none() && range_asked(&told).is_none());
     }
+}
+
+#[test]
+fn each_block_is_delivered_with_who_sent_it() {
+    let blocks = chain(3);
+    let mut sync = machine(&blocks);
+    sync.handle(0, says(1, &blocks, 0, 0));
+    sync.handle(0, says(2, &blocks, 0, 0));
+    let effects = sync.handle(0, Event::Unknown { peer: Some(1), hash: blocks[2].hash() });
+    let [(1, request, _)] = blocks_asked(&effects)[..] else { panic!("{effects:?}") };
+    let orphan = Event::Blocks { peer: 1, request, blocks: vec![blocks[2].clone()], connects: false };
+    let effects = sync.handle(1, orphan);
+    let [(1, request, _)] = blocks_asked(&effects)[..] else { panic!("{effects:?}") };
+    // It does not bring the parent, which an honest peer does: that one answers for the parent only.
+    let effects = sync.handle(2, answer(1, request, &[]));
+    let [(2, request, _)] = blocks_asked(&effects)[..] else { panic!("{effects:?}") };
+    let effects = sync.handle(3, answer(2, request, &blocks[1..2]));
+    let blocks = vec![(2, blocks[1].clone()), (1, blocks[2].clone())];
+    assert_eq!(effects, [Effect::Deliver { blocks, is_range: false }]);
 }

@@ -12,7 +12,7 @@ const OF_PEERS: usize = 32;
 const OF_ONE_PEER: usize = 8;
 /// Single blocks wanted because votes name them.
 const OF_VOTES: usize = 64;
-/// Blocks that wait until what they build on is here: each may have megabytes.
+/// Blocks that wait until what they build on is here, of those that votes name and of the others: each may have megabytes.
 const WITH_BLOCKS: usize = 4;
 /// Most parents followed from one block before a range is the better way.
 const DEPTH: usize = 8;
@@ -31,8 +31,8 @@ pub(super) struct Wanted<P> {
     pub in_flight: usize,
     /// When another peer is asked although one has not answered yet.
     pub hedge_ms: u64,
-    /// Blocks that build on it, lowest first.
-    pub above: Vec<Block>,
+    /// Blocks that build on it, lowest first, with who sent each.
+    pub above: Vec<(P, Block)>,
     of_votes: bool,
 }
 
@@ -92,23 +92,25 @@ impl<P: Ord + Clone> WantedBlocks<P> {
         }
     }
 
-    fn insert(&mut self, hash: BlockHash, named_by: Vec<P>, above: Vec<Block>, of_votes: bool) {
+    fn insert(&mut self, hash: BlockHash, named_by: Vec<P>, above: Vec<(P, Block)>, of_votes: bool) {
         let wanted = Wanted { named_by, tried: Vec::new(), in_flight: 0, hedge_ms: 0, above, of_votes };
         self.wanted.insert(hash, wanted);
     }
 
     /// A wanted block came from a peer. The blocks to be imported, lowest first; none when what it builds on is wanted now.
-    pub fn came(&mut self, peer: P, block: Block, connects: bool) -> Vec<Block> {
+    pub fn came(&mut self, peer: P, block: Block, connects: bool) -> Vec<(P, Block)> {
         let Some(wanted) = self.wanted.remove(&block.hash()) else { return Vec::new() };
         let parent = block.parent();
-        let mut blocks = vec![block];
+        let mut blocks = vec![(peer.clone(), block)];
         blocks.extend(wanted.above);
-        let waiting = self.wanted.values().filter(|wanted| !wanted.above.is_empty()).count();
+        let of_votes = wanted.of_votes;
+        let waits = |other: &&Wanted<P>| !other.above.is_empty() && other.of_votes == of_votes;
+        let waiting = self.wanted.values().filter(waits).count();
         let follow = !connects && blocks.len() < DEPTH && waiting < WITH_BLOCKS && !self.wanted.contains_key(&parent);
         if !follow {
             return blocks;
         }
-        self.insert(parent, vec![peer], blocks, wanted.of_votes);
+        self.insert(parent, vec![peer], blocks, of_votes);
         Vec::new()
     }
 

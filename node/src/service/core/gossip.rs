@@ -96,6 +96,13 @@ impl Core {
         let seats = self.seats_on(&parent);
         let is_known = seats.is_some();
         let may_close = seats.map_or_else(|| self.machine.votes().is_eligible(&seat), |seats| seats.is_seat(&seat));
+        // Of another task or round it can be no closing of this interval, whoever signed it.
+        let interval = self.view.interval(&parent);
+        let first = listed.list.0.first().map(|first| (first.message.task, first.message.round));
+        let is_other = interval.zip(first).is_some_and(|(interval, first)| first != (interval.task, interval.round));
+        if may_close && is_other {
+            return (Verdict::Reject, None);
+        }
         match self.machine.news_of_closing(&listed) {
             News::Fresh if may_close && (is_known || !self.is_past(&parent)) => {}
             // Sent again because somebody may have missed it.

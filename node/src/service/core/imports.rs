@@ -30,8 +30,8 @@ const AHEAD_BYTES: usize = 16 << 20;
 const DELIVERIES: usize = 32;
 /// Bytes of them: what strangers can make a node hold before anything of it is checked.
 const DELIVERY_BYTES: usize = 64 << 20;
-/// A range whose block waits for blobs for longer than this no longer holds up other ranges. Its import goes on.
-const RANGE_PATIENCE_MS: u64 = 5_000;
+/// A delivery whose block waits for blobs for longer than this holds up others no longer. The block's import goes on.
+const PATIENCE_MS: u64 = 5_000;
 /// Hashes of refused blocks that are remembered, so that nobody makes this node fetch and check them again.
 const REFUSED_KEPT: usize = 1_024;
 
@@ -39,10 +39,12 @@ const REFUSED_KEPT: usize = 1_024;
 /// other: one whose block lacks blobs holds up nothing else.
 struct Delivery {
     id: u64,
-    peer: PeerId,
     /// Whether sync asked for them as a range, and waits for what becomes of it.
     is_range: bool,
-    blocks: VecDeque<Block>,
+    /// Who was asked for the range.
+    peer: Option<PeerId>,
+    /// With who sent each.
+    blocks: VecDeque<(PeerId, Block)>,
     bytes: usize,
     imported: u32,
     /// Highest of them that was here already.
@@ -53,7 +55,7 @@ struct Delivery {
 
 impl Delivery {
     fn waits_for(&self, hash: &BlockHash) -> bool {
-        self.blocks.front().is_some_and(|block| block.hash() == *hash)
+        self.blocks.front().is_some_and(|(_, block)| block.hash() == *hash)
     }
 }
 
@@ -95,13 +97,13 @@ impl Imports {
     pub(super) fn successor_votes(&self, hash: &BlockHash) -> &[SignedVote] {
         let delivery = self.deliveries.iter().find(|delivery| delivery.waits_for(hash));
         let next = delivery.and_then(|delivery| delivery.blocks.get(1));
-        next.filter(|next| next.parent() == *hash).map_or(&[], |next| &next.body.votes)
+        next.filter(|(_, next)| next.parent() == *hash).map_or(&[], |(_, next)| &next.body.votes)
     }
 
     /// Votes for a block in the blocks that came with it: those of its child, and certificates.
     pub(super) fn votes_of_range(&self, hash: &BlockHash) -> Vec<&SignedVote> {
         let delivered = self.deliveries.iter().filter(|delivery| delivery.waits_for(hash));
-        let votes = delivered.flat_map(|delivery| &delivery.blocks).flat_map(|block| {
+        let votes = delivered.flat_map(|delivery| &delivery.blocks).flat_map(|(_, block)| {
             let certificate = block.body.certificate.iter().filter(|c| c.block == *hash).flat_map(|c| &c.votes);
             let own = if block.parent() == *hash { block.body.votes.as_slice() } else { &[] };
             own.iter().chain(certificate)
@@ -225,6 +227,13 @@ impl Core {
     /// rules only if it offered it as part of its own chain.
     fn import_delivered(&mut self, block: Block, peer: PeerId, is_range: bool) -> Result<(), CoreError> {
         let (hash, height, spec) = (block.hash(), block.height(), self.spec.clone());
+        if let Some((block, prepared)) = self.imports.fetching.remove(&hash) {
+            // It waits for blobs that nobody may have any more; what came now may prove its score.
+            if self.score_of(&block) == Score::Proved {
+                return self.take_proved(&block, *prepared);
+            }
+            self.imports.fetching.insert(hash, (block, prepared));
+        }
         if self.imports.is_under_way(&hash) {
             return Ok(());
         }
@@ -239,6 +248,10 @@ impl Core {
         if !self.view.chain.contains(&formed.parent()) {
             return self.finish_import(&hash, ImportEnd::Unconnected);
         }
+        if self.view.interval(&formed.parent()).is_some_and(|interval| !may_follow(&interval, &formed)) {
+            // Everybody who has the parent sees that at once: nobody honest holds it, and its signatures are left alone.
+            return self.refuse_early(&hash, height, peer, is_range);
+        }
         if !self.may_execute(&formed)? {
             tracing::debug!(block = %hash.short(), producer = %formed.header.message.producer.short(), "a third block of one producer on one parent, left alone");
             return self.finish_import(&hash, ImportEnd::Unavailable);
@@ -250,6 +263,21 @@ impl Core {
             }
             Err(error) => self.refuse_delivered(&hash, height, &error.into(), peer, is_range),
         }
+    }
+
+    /// A block that cannot be of its interval at all.
+    fn refuse_early(
+        &mut self,
+        hash: &BlockHash,
+        height: Height,
+        peer: PeerId,
+        is_range: bool,
+    ) -> Result<(), CoreError> {
+        if !is_range {
+            self.penalise(peer, Misbehaviour::InvalidMessage, "a block that cannot follow its parent");
+        }
+        self.imports.note_refused(height, *hash);
+        self.finish_import(hash, ImportEnd::Refused(Blame::Producer))
     }
 
     /// A block whose bytes alone show that it is bad: whoever sends it could see that. Of a range sync says so.
@@ -413,8 +441,8 @@ impl Core {
     }
 
     /// Takes blocks that sync asked for.
-    pub(super) fn deliver(&mut self, peer: PeerId, blocks: Vec<Block>, is_range: bool) -> Result<(), CoreError> {
-        let bytes = blocks.iter().map(|block| codec::encode(block).len()).sum();
+    pub(super) fn deliver(&mut self, blocks: Vec<(PeerId, Block)>, is_range: bool) -> Result<(), CoreError> {
+        let bytes = blocks.iter().map(|(_, block)| codec::encode(block).len()).sum();
         let held: usize = self.imports.deliveries.iter().map(|delivery| delivery.bytes).sum();
         let is_full = self.imports.deliveries.len() >= DELIVERIES || held.saturating_add(bytes) > DELIVERY_BYTES;
         // One range at a time, and what becomes of it is waited for; single blocks may come again.
@@ -424,6 +452,7 @@ impl Core {
         let id = self.imports.next_delivery;
         self.imports.next_delivery = id.wrapping_add(1);
         let since_ms = self.clock.now_ms();
+        let peer = blocks.first().map(|(peer, _)| *peer);
         let blocks = blocks.into();
         self.imports.deliveries.push(Delivery {
             id,
@@ -442,10 +471,10 @@ impl Core {
     fn import_next(&mut self, id: u64) -> Result<(), CoreError> {
         let (final_height, now) = (self.finalised().height, self.clock.now_ms());
         while let Some(delivery) = self.imports.deliveries.iter_mut().find(|delivery| delivery.id == id) {
-            let Some(block) = delivery.blocks.front() else { return self.end_delivery(id, None) };
+            let Some((peer, block)) = delivery.blocks.front() else { return self.end_delivery(id, None) };
             if !self.view.chain.contains(&block.hash()) && block.height() > final_height {
                 delivery.since_ms = now;
-                let (block, peer, is_range) = (block.clone(), delivery.peer, delivery.is_range);
+                let (block, peer, is_range) = (block.clone(), *peer, delivery.is_range);
                 return self.import_delivered(block, peer, is_range);
             }
             delivery.known = delivery.known.max(Some(block.height()));
@@ -458,9 +487,7 @@ impl Core {
     fn end_delivery(&mut self, id: u64, end: Option<ImportEnd>) -> Result<(), CoreError> {
         let Some(place) = self.imports.deliveries.iter().position(|delivery| delivery.id == id) else { return Ok(()) };
         let delivery = self.imports.deliveries.remove(place);
-        if !delivery.is_range {
-            return Ok(());
-        }
+        let Some(peer) = delivery.peer.filter(|_| delivery.is_range) else { return Ok(()) };
         let range = match (end, delivery.known) {
             (Some(ImportEnd::Refused(Blame::Producer | Blame::Sender)), _) => RangeEnd::Invalid,
             _ if delivery.imported > 0 => RangeEnd::Imported(delivery.imported),
@@ -470,16 +497,16 @@ impl Core {
             (None, Some(last)) => RangeEnd::Known(last),
             (None, None) => RangeEnd::Unconnected,
         };
-        self.sync_event(podl_engine::sync::Event::Processed { peer: delivery.peer, range })
+        self.sync_event(podl_engine::sync::Event::Processed { peer, range })
     }
 
-    /// Lets go of ranges whose next block waits for blobs: the import goes on, and other peers are asked meanwhile.
+    /// Lets go of deliveries whose next block waits for blobs: the import goes on, and what comes meanwhile finds room.
     pub(super) fn release_stalled(&mut self) -> Result<(), CoreError> {
         let now = self.clock.now_ms();
         let stalled = self.imports.deliveries.iter().filter(|delivery| {
-            let front = delivery.blocks.front().map(Block::hash);
+            let front = delivery.blocks.front().map(|(_, block)| block.hash());
             let is_fetching = front.is_some_and(|hash| self.imports.fetching.contains_key(&hash));
-            delivery.is_range && is_fetching && delivery.since_ms.saturating_add(RANGE_PATIENCE_MS) <= now
+            is_fetching && delivery.since_ms.saturating_add(PATIENCE_MS) <= now
         });
         let stalled: Vec<u64> = stalled.map(|delivery| delivery.id).collect();
         stalled.into_iter().try_for_each(|id| self.end_delivery(id, Some(ImportEnd::Unavailable)))

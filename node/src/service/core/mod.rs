@@ -266,12 +266,14 @@ impl Core {
     }
 
     /// Takes inputs until it is told to stop.
-    pub(super) fn run(mut self, inputs: &Receiver<Input>) -> Result<(), CoreError> {
-        let result = self.serve(inputs).and_then(|()| Ok(self.keep_waiting()?));
+    pub(super) fn run(mut self, inputs: Receiver<Input>) -> Result<(), CoreError> {
+        let result = self.serve(&inputs).and_then(|()| Ok(self.keep_waiting()?));
         if let Err(error) = &result {
             tracing::error!(%error, "the node stops");
         }
         self.waiters.clear();
+        // First, so that no thread that is waited for below waits for room in it.
+        drop(inputs);
         result
     }
 

@@ -116,8 +116,10 @@ impl Core {
     /// Whether a block whose form and header's signature stand may be executed.
     pub(super) fn may_execute(&mut self, block: &Block) -> Result<bool, CoreError> {
         let Some(interval) = self.view.interval(&block.parent()) else { return Ok(true) };
-        // What cannot be valid is left to the rules, which say why before they execute anything.
-        if !may_follow(&interval, block) || self.siblings.would_take(block) || self.is_voted(block) {
+        if !may_follow(&interval, block) {
+            return Ok(false);
+        }
+        if self.siblings.would_take(block) || self.is_voted(block) {
             return Ok(true);
         }
         self.take_votes_of_range(block)

@@ -28,7 +28,7 @@ impl Core {
                 Effect::RequestBlock { peer, request, hash } => {
                     self.request(peer, Some(request), &SyncRequest::Block(hash));
                 }
-                Effect::Deliver { peer, blocks, is_range } => self.deliver(peer, blocks, is_range)?,
+                Effect::Deliver { blocks, is_range } => self.deliver(blocks, is_range)?,
                 Effect::Penalise { peer, why } => self.penalise(peer, Misbehaviour::FalsePromise, why),
                 Effect::Behind(blocks) => {
                     tracing::info!(

@@ -255,7 +255,7 @@ fn whoever_passes_on_a_block_that_was_asked_for_answers_for_its_bytes_only() {
     let mut bed = Bed::new(small_spec(4, 24), None);
     let (bad, peer) = (wrong_root(&bed), bed.peer);
     for _ in 0..3 {
-        bed.core().deliver(peer, vec![bad.clone()], false).unwrap();
+        bed.core().deliver(vec![(peer, bad.clone())], false).unwrap();
         assert!(bed.pump(|core| core.imports.is_idle()));
     }
     assert!(bed.core().blamed.borrow().is_empty(), "a vote named it; the one who has it need not have executed it");
@@ -264,13 +264,29 @@ fn whoever_passes_on_a_block_that_was_asked_for_answers_for_its_bytes_only() {
     // Its bytes are another thing, and so is a range, which is what a peer calls its own chain.
     let mut damaged = bed.h.idle(bed.h.genesis(), 1, None, bed.h.parts(bed.h.genesis()));
     damaged.header.signature = Signature([1; 64]);
-    bed.core().deliver(peer, vec![damaged], false).unwrap();
+    bed.core().deliver(vec![(peer, damaged)], false).unwrap();
     assert_eq!(bed.core().blamed.borrow().len(), 1);
     let mut bed = Bed::new(small_spec(4, 24), None);
     let (bad, peer) = (wrong_root(&bed), bed.peer);
-    bed.core().deliver(peer, vec![bad], true).unwrap();
+    bed.core().deliver(vec![(peer, bad)], true).unwrap();
     assert!(bed.pump(|core| core.imports.is_idle()));
     assert_eq!(bed.core().blamed.borrow().len(), 1, "once");
+}
+
+#[test]
+fn a_block_that_cannot_follow_is_charged_before_its_signatures_are_looked_at() {
+    let mut bed = Bed::new(small_spec(4, 24), None);
+    let (genesis, peer) = (bed.h.genesis(), bed.peer);
+    let stranger = account(12);
+    let built = bed.h.chain.build_idle(genesis, stranger, 0, bed.h.parts(genesis), None).unwrap();
+    let block = built.sign(bed.h.key_of(&stranger));
+    bed.core().deliver(vec![(peer, block.clone())], false).unwrap();
+    assert_eq!(*bed.core().blamed.borrow(), [peer]);
+    assert!(bed.core().imports.is_refused(&block.hash()));
+    // A closing of another round is refused by its first line, whoever signed it.
+    let mut listed = closing(&bed, genesis, 1, false);
+    listed.list.0[0].message.round = 9;
+    assert_eq!(judged(&mut bed, |_| Gossip::Closing(listed)), REFUSED);
 }
 
 #[test]
@@ -281,8 +297,8 @@ fn a_block_whose_blobs_do_not_come_holds_up_no_other() {
     let round = bed.h.commit(genesis, 10, 40);
     let hollow = bed.h.scored_rounds(genesis, &[round], 0, bed.h.parts(genesis));
     let whole = bed.h.idle(genesis, 0, None, bed.h.parts(genesis));
-    bed.core().deliver(peer, vec![hollow.clone()], false).unwrap();
-    bed.core().deliver(peer, vec![whole.clone()], true).unwrap();
+    bed.core().deliver(vec![(peer, hollow.clone())], false).unwrap();
+    bed.core().deliver(vec![(peer, whole.clone())], true).unwrap();
     assert!(bed.pump(|core| core.view.chain.contains(&whole.hash())));
     assert!(!bed.core().view.chain.contains(&hollow.hash()) && bed.core().blamed.borrow().is_empty());
 }

@@ -167,7 +167,8 @@ impl Bed {
             }
         }
         let (peer, last) = (self.peer, blocks.last().unwrap().hash());
-        self.core().deliver(peer, blocks.to_vec(), true).unwrap();
+        let blocks = blocks.iter().map(|block| (peer, block.clone())).collect();
+        self.core().deliver(blocks, true).unwrap();
         self.pump(|core| core.imports.is_idle());
         self.core().view.chain.contains(&last)
     }

@@ -37,7 +37,7 @@ fn sync(bed: &mut Bed, claimed: Height, blocks: &[Block]) -> Height {
     let status = Status { chain, head, finalised: Checkpoint { height: 0, block: chain } };
     let event = podl_engine::sync::Event::PeerStatus { peer, status, highest: Height::MAX };
     bed.core().sync_event(event).unwrap();
-    bed.core().deliver(peer, blocks.to_vec(), true).unwrap();
+    bed.core().deliver(blocks.iter().map(|block| (peer, block.clone())).collect(), true).unwrap();
     bed.pump(|core| core.imports.is_idle());
     blocks.iter().filter(|b| bed.core().view.chain.contains(&b.hash())).map(Block::height).max().unwrap_or(0)
 }
