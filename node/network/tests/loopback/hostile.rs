@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::{CHAIN, SOON, TestNode, config, node, start};
@@ -12,10 +11,14 @@ use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
 use podl_network::{Keypair, Protocol, Verdict, chain_tag};
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::Semaphore;
 
 /// Writes whatever it is given, without length or sense.
 #[derive(Clone, Default)]
-struct Raw;
+struct Raw {
+    /// Where there is one, no answer is taken in before it has a permit.
+    gate: Option<Arc<Semaphore>>,
+}
 
 impl request_response::Codec for Raw {
     type Protocol = StreamProtocol;
@@ -36,6 +39,9 @@ impl request_response::Codec for Raw {
         p: &StreamProtocol,
         io: &mut T,
     ) -> io::Result<Vec<u8>> {
+        if let Some(gate) = &self.gate {
+            let _open = gate.acquire().await.map_err(io::Error::other)?;
+        }
         self.read_request(p, io).await
     }
 
@@ -59,65 +65,12 @@ impl request_response::Codec for Raw {
     }
 }
 
-/// Asks, and takes no answer in before it is told to.
-#[derive(Clone, Default)]
-struct SlowReader(Arc<tokio::sync::Notify>, Arc<AtomicBool>);
-
-impl request_response::Codec for SlowReader {
-    type Protocol = StreamProtocol;
-    type Request = Vec<u8>;
-    type Response = Vec<u8>;
-
-    async fn read_request<T: AsyncRead + Unpin + Send>(
-        &mut self,
-        p: &StreamProtocol,
-        io: &mut T,
-    ) -> io::Result<Vec<u8>> {
-        Raw.read_request(p, io).await
-    }
-
-    async fn read_response<T: AsyncRead + Unpin + Send>(
-        &mut self,
-        p: &StreamProtocol,
-        io: &mut T,
-    ) -> io::Result<Vec<u8>> {
-        loop {
-            let told = self.0.notified();
-            if self.1.load(Ordering::SeqCst) {
-                return Raw.read_response(p, io).await;
-            }
-            told.await;
-        }
-    }
-
-    async fn write_request<T: AsyncWrite + Unpin + Send>(
-        &mut self,
-        p: &StreamProtocol,
-        io: &mut T,
-        bytes: Vec<u8>,
-    ) -> io::Result<()> {
-        Raw.write_request(p, io, bytes).await
-    }
-
-    async fn write_response<T: AsyncWrite + Unpin + Send>(
-        &mut self,
-        p: &StreamProtocol,
-        io: &mut T,
-        bytes: Vec<u8>,
-    ) -> io::Result<()> {
-        Raw.write_response(p, io, bytes).await
-    }
-}
-
 /// A peer that passes the handshake of this chain and speaks one protocol, badly.
 fn raw_peer(protocol: &str) -> Swarm<request_response::Behaviour<Raw>> {
-    raw_peer_with(protocol, Raw, Duration::from_secs(2))
+    raw_peer_with(protocol, Raw::default(), Duration::from_secs(2))
 }
 
-fn raw_peer_with<C>(protocol: &str, codec: C, within: Duration) -> Swarm<request_response::Behaviour<C>>
-where
-    C: request_response::Codec<Protocol = StreamProtocol> + Clone + Send + 'static,
-{
+fn raw_peer_with(protocol: &str, codec: Raw, within: Duration) -> Swarm<request_response::Behaviour<Raw>> {
     let prologue = format!("podl/1/{}", chain_tag(&CHAIN)).into_bytes();
     let name = StreamProtocol::try_from_owned(protocol.into()).unwrap();
     let timeout = request_response::Config::default().with_request_timeout(within);
@@ -271,8 +224,9 @@ async fn a_peer_that_asks_and_takes_nothing_in_is_sent_no_more() {
     tight.limits.answer_bytes_per_peer = 2 * ANSWER + 100_000;
     tight.sync.timeout = SOON;
     let mut target = start(tight).await;
-    let reader = SlowReader::default();
-    let mut peer = raw_peer_with(&format!("/podl/{}/sync/1", chain_tag(&CHAIN)), reader.clone(), SOON);
+    let gate = Arc::new(Semaphore::new(0));
+    let reader = Raw { gate: Some(gate.clone()) };
+    let mut peer = raw_peer_with(&format!("/podl/{}/sync/1", chain_tag(&CHAIN)), reader, SOON);
     peer.dial(target.tcp()).unwrap();
     let id = target.id();
     let asking = tokio::spawn(async move {
@@ -297,8 +251,7 @@ async fn a_peer_that_asks_and_takes_nothing_in_is_sent_no_more() {
     }
     // A call that is answered in order: all answers are under way or dropped.
     target.handle.peers().await.unwrap();
-    reader.1.store(true, Ordering::SeqCst);
-    reader.0.notify_waiters();
+    gate.add_permits(ASKED);
     let answers = tokio::time::timeout(2 * SOON, asking).await.expect("in time").unwrap();
     assert_eq!(answers.iter().filter(|length| **length == 4 + ANSWER).count(), 2, "{answers:?}");
 }

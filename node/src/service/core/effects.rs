@@ -29,7 +29,7 @@ impl Core {
             Effect::OpenCandidates { parent, key } => self.open_candidates(parent, key),
             Effect::CheckShard { parent, key } => self.try_key(parent, key),
             Effect::ValidateCandidate(block) => self.start_import(block, None),
-            Effect::FetchBlock(hash) => self.fetch_block(hash),
+            Effect::FetchBlock(hash) => self.want_block(None, hash),
             Effect::Rebroadcast(message) => {
                 self.rebroadcast(message);
                 Ok(())

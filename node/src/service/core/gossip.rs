@@ -146,7 +146,7 @@ impl Core {
         match Verified::check(&self.spec, &self.chain_hash, vote) {
             Ok(vote) => {
                 if parent.is_none() {
-                    self.note_named(peer, block);
+                    log_failure(self.note_named(peer, block));
                 }
                 (Verdict::Accept, Some(Event::Vote(vote)))
             }
@@ -197,7 +197,7 @@ impl Core {
         };
         if !self.view.chain.contains(&parent) {
             // Fetched again with what it builds on, from whoever sent it.
-            self.want_block(Some(peer), hash);
+            log_failure(self.want_block(Some(peer), hash));
             return (Verdict::Ignore, None);
         }
         let (verdict, wanted) = self.judge_sibling(&formed, peer);
@@ -238,6 +238,13 @@ impl Core {
         if let Err(error) = self.network.penalise(peer, what, why) {
             tracing::debug!(%error, "not penalised");
         }
+    }
+}
+
+/// A verdict is given all the same: only a delivery can fail, and asking delivers nothing.
+fn log_failure(asked: Result<(), CoreError>) {
+    if let Err(error) = asked {
+        tracing::error!(%error, "sync");
     }
 }
 

@@ -9,7 +9,7 @@ use podl_consensus::chain::{Checked, Imported, Prepared};
 use podl_consensus::codec;
 use podl_consensus::interval::{ChainView, Event};
 use podl_consensus::rules::context_rules::may_follow;
-use podl_consensus::rules::{Blame, BlockError};
+use podl_consensus::rules::{Blame, BlockError, WorkJob};
 use podl_consensus::state::Checkpoint;
 use podl_consensus::types::{BlobRef, BlobRoot, Block, BlockHash, Height, ShardKey, SignedVote};
 use podl_consensus::verified::{Formed, VerifiedBlock};
@@ -150,7 +150,7 @@ impl Imports {
     /// Blobs that are being fetched or read for blocks on their way in.
     pub(super) fn blobs(&self) -> impl Iterator<Item = BlobRoot> {
         let jobs = self.fetching.values().filter_map(|(_, prepared)| prepared.job());
-        let fetched = jobs.flat_map(podl_consensus::rules::WorkJob::blobs).map(|blob| blob.root);
+        let fetched = jobs.flat_map(WorkJob::blobs).map(|blob| blob.root);
         fetched.chain(self.working.values().chain(self.own.values()).flatten().copied())
     }
 
@@ -273,14 +273,12 @@ impl Core {
         peer: PeerId,
         is_range: bool,
     ) -> Result<(), CoreError> {
-        if !is_range {
-            self.penalise(peer, Misbehaviour::InvalidMessage, "a block that cannot follow its parent");
-        }
+        self.charge_single(peer, is_range, "a block that cannot follow its parent");
         self.imports.note_refused(height, *hash);
         self.finish_import(hash, ImportEnd::Refused(Blame::Producer))
     }
 
-    /// A block whose bytes alone show that it is bad: whoever sends it could see that. Of a range sync says so.
+    /// A block whose bytes alone show that it is bad: whoever sends it could see that.
     fn refuse_delivered(
         &mut self,
         hash: &BlockHash,
@@ -289,10 +287,15 @@ impl Core {
         peer: PeerId,
         is_range: bool,
     ) -> Result<(), CoreError> {
-        if !is_range {
-            self.penalise(peer, Misbehaviour::InvalidMessage, &error.to_string());
-        }
+        self.charge_single(peer, is_range, &error.to_string());
         self.refuse(hash, height, error)
+    }
+
+    /// Charges who sent a single block; who sent a range is charged by sync when that ends.
+    fn charge_single(&self, peer: PeerId, is_range: bool, why: &str) {
+        if !is_range {
+            self.penalise(peer, Misbehaviour::InvalidMessage, why);
+        }
     }
 
     fn gather_blobs(
@@ -301,7 +304,7 @@ impl Core {
         prepared: Prepared,
         provider: Option<PeerId>,
     ) -> Result<(), CoreError> {
-        let needed = prepared.job().map(podl_consensus::rules::WorkJob::blobs).unwrap_or_default();
+        let needed = prepared.job().map(WorkJob::blobs).unwrap_or_default();
         let store = self.network.blobs();
         let missing: Vec<BlobRef> = needed.into_iter().filter(|b| !store.contains(&b.root)).collect();
         let hash = block.hash();
@@ -348,7 +351,7 @@ impl Core {
     }
 
     fn check_work(&mut self, block: &VerifiedBlock, prepared: Box<Prepared>) -> Result<(), CoreError> {
-        let blobs = prepared.job().map(podl_consensus::rules::WorkJob::blobs).unwrap_or_default();
+        let blobs = prepared.job().map(WorkJob::blobs).unwrap_or_default();
         self.imports.begin_work(block.hash(), blobs.iter().map(|blob| blob.root).collect());
         self.worker.post(Job::Check { prepared })
     }

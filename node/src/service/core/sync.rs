@@ -106,30 +106,17 @@ impl Core {
         }
     }
 
-    /// Votes name a block that is not here.
-    pub(super) fn fetch_block(&mut self, hash: BlockHash) -> Result<(), CoreError> {
+    /// Wants a block that a peer spoke of, or votes if there is no peer.
+    pub(super) fn want_block(&mut self, peer: Option<PeerId>, hash: BlockHash) -> Result<(), CoreError> {
         if self.imports.is_refused(&hash) {
             return Ok(());
         }
-        self.sync_event(podl_engine::sync::Event::Unknown { peer: None, hash })
-    }
-
-    /// Wants a block that a peer spoke of.
-    pub(super) fn want_block(&mut self, peer: Option<PeerId>, hash: BlockHash) {
-        if self.imports.is_refused(&hash) {
-            return;
-        }
-        // Only a delivery can fail, and asking delivers nothing.
-        if let Err(error) = self.sync_event(podl_engine::sync::Event::Unknown { peer, hash }) {
-            tracing::error!(%error, "sync");
-        }
+        self.sync_event(podl_engine::sync::Event::Unknown { peer, hash })
     }
 
     /// Remembers who spoke of a block that may be wanted later.
-    pub(super) fn note_named(&mut self, peer: PeerId, hash: BlockHash) {
-        if let Err(error) = self.sync_event(podl_engine::sync::Event::Named { peer, hash }) {
-            tracing::error!(%error, "sync");
-        }
+    pub(super) fn note_named(&mut self, peer: PeerId, hash: BlockHash) -> Result<(), CoreError> {
+        self.sync_event(podl_engine::sync::Event::Named { peer, hash })
     }
 
     /// Notes where a peer says it is.
@@ -200,7 +187,7 @@ impl Core {
         }
         for hash in blocks {
             if !self.view.chain.contains(&hash) && self.machine.candidate(&hash).is_none() {
-                self.want_block(Some(peer), hash);
+                self.want_block(Some(peer), hash)?;
             }
         }
         Ok(())
